@@ -1,0 +1,1 @@
+//! The cache service: REAPI CAS, ActionCache and ByteStream for the cluster.

@@ -1,0 +1,1 @@
+//! Frames and descriptors between the wrapper and the daemon.

@@ -1,0 +1,1 @@
+//! Generated kiln.v1 messages and services, the Remote Execution API, and conversions to kiln-cas.

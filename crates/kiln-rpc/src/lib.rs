@@ -1,0 +1,1 @@
+//! Listeners and channels: addresses, TLS, credentials, limits, metrics endpoints.

@@ -1,0 +1,1 @@
+//! Lays out an input root, runs one job in it without privileges, and collects its outputs.

@@ -1,0 +1,1 @@
+//! The scheduling core: a state machine from events to commands. No clock, no socket.

@@ -1,0 +1,1 @@
+//! The worker service: REAPI CAS, ByteStream, Execution and Capabilities over the sandbox.

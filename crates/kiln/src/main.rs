@@ -1,0 +1,2 @@
+//! The compiler wrapper and thin command line.
+fn main() {}

@@ -1,0 +1,2 @@
+//! All services and the heavy commands of kiln.
+fn main() {}
