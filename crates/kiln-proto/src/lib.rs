@@ -1,1 +1,22 @@
-//! Generated kiln.v1 messages and services, the Remote Execution API, and conversions to kiln-cas.
+//! Generated `kiln.v1` messages and services, the Remote Execution API, and conversions to `kiln-cas`.
+
+pub mod convert;
+
+/// The Remote Execution API, version 2.
+pub use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
+/// `build.bazel.semver`.
+pub use bazel_remote_apis::build::bazel::semver;
+/// `google.bytestream`.
+pub use bazel_remote_apis::google::bytestream;
+/// `google.longrunning`.
+pub use bazel_remote_apis::google::longrunning;
+/// The well-known types as the Remote Execution API's crate has them.
+pub use bazel_remote_apis::google::protobuf;
+/// `google.rpc`.
+pub use bazel_remote_apis::google::rpc;
+
+/// kiln's own protocol: `proto/kiln/v1/kiln.proto`.
+#[allow(missing_docs, clippy::all, unreachable_pub, reason = "generated code")]
+pub mod v1 {
+    include!("gen/kiln.v1.rs");
+}
