@@ -1,0 +1,126 @@
+//! What a process is: users, limits, umask, terminal, and how it ends. Knows no socket.
+
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::FileId;
+use crate::Limits;
+use crate::Terminal;
+
+/// Users and groups of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// Real user.
+    pub uid: u32,
+    /// Effective user.
+    pub euid: u32,
+    /// Real group.
+    pub gid: u32,
+    /// Effective group.
+    pub egid: u32,
+}
+
+/// Users and groups of this process.
+pub fn ids() -> Ids {
+    // SAFETY: these calls take nothing and cannot fail.
+    unsafe { Ids { uid: libc::getuid(), euid: libc::geteuid(), gid: libc::getgid(), egid: libc::getegid() } }
+}
+
+/// Supplementary groups, in the kernel's order; empty where they cannot be told.
+pub fn groups() -> Vec<u32> {
+    let mut groups = vec![0; 64];
+    loop {
+        // SAFETY: the buffer has as many entries as the call is told.
+        let count = unsafe { libc::getgroups(groups.len() as libc::c_int, groups.as_mut_ptr()) };
+        if let Ok(count) = usize::try_from(count) {
+            groups.truncate(count);
+            return groups;
+        }
+        // Linux allows 65,536 groups (NGROUPS_MAX).
+        if groups.len() >= 65_536 {
+            return Vec::new();
+        }
+        groups = vec![0; 65_536];
+    }
+}
+
+/// Device and inode of what `path` leads to, or `None`.
+pub fn file_id(path: &CStr) -> Option<FileId> {
+    // SAFETY: zero is a valid `stat`, the path ends with a NUL, and the result is read only if the call succeeded.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        (libc::stat(path.as_ptr(), &raw mut stat) == 0).then_some(FileId { dev: stat.st_dev, ino: stat.st_ino })
+    }
+}
+
+/// Whether this process may create files in `dir`, by its effective ids.
+pub fn may_write(dir: &Path) -> bool {
+    let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the path ends with a NUL.
+    unsafe { libc::faccessat(libc::AT_FDCWD, dir.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
+/// The umask. Sets and restores it, so only for a process with one thread.
+pub fn umask_now() -> u32 {
+    // SAFETY: the call cannot fail.
+    unsafe {
+        let mask = libc::umask(0o077);
+        libc::umask(mask);
+        mask
+    }
+}
+
+/// Sets the umask of this process.
+pub fn set_umask(mask: u32) {
+    // SAFETY: the call cannot fail.
+    unsafe {
+        libc::umask(mask);
+    }
+}
+
+/// Soft limits of this process; unlimited where they cannot be told.
+pub fn limits() -> Limits {
+    let soft = |resource| {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: `limit` is valid for writing.
+        unsafe { libc::getrlimit(resource, &raw mut limit) };
+        limit.rlim_cur
+    };
+    Limits {
+        cpu: soft(libc::RLIMIT_CPU),
+        file_size: soft(libc::RLIMIT_FSIZE),
+        data: soft(libc::RLIMIT_DATA),
+        stack: soft(libc::RLIMIT_STACK),
+        address_space: soft(libc::RLIMIT_AS),
+    }
+}
+
+/// The size of the terminal behind `fd`, or `None` where it is no terminal.
+pub fn terminal(fd: BorrowedFd<'_>) -> Option<Terminal> {
+    // SAFETY: `size` is valid for writing and zero is a valid value of it.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        (libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) == 0)
+            .then_some(Terminal { columns: size.ws_col, rows: size.ws_row })
+    }
+}
+
+/// Ends this process by `signal`, without a core file of its own; returns only where the signal cannot kill.
+pub fn die_by(signal: u8) {
+    let signal = libc::c_int::from(signal);
+    // SAFETY: plain system calls; the sets and the limit are valid for reading and writing.
+    unsafe {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+}
