@@ -1,1 +1,30 @@
 //! Lays out an input root, runs one job in it without privileges, and collects its outputs.
+//!
+//! Three parts, each usable without the others:
+//! - [`RootPool`] keeps laid-out input roots and turns one into the next by their difference; it takes blobs from a
+//!   [`Blobs`] and knows no job.
+//! - [`Sandbox`] runs jobs in laid-out roots through a helper process ([`server_main`]); it knows no digest and no network.
+//! - [`probe`] says what this machine allows ([`Rung`]) and how to give it more.
+//!
+//! What a job can see is part of the platform `kiln-root = chroot/1`; see [`KILN_ROOT`].
+
+mod blobs;
+mod client;
+mod error;
+mod job;
+mod layout;
+mod rung;
+mod server;
+
+pub use blobs::{Blobs, BlobsError, LinkKind};
+pub use client::{Canceller, JobHandle, Sandbox, SandboxConfig};
+pub use error::{LayoutError, SandboxError};
+pub use job::{CollectedFile, Ending, JobOutcome, JobSpec, Limit, Limits, RootMode, Terminal};
+pub use layout::{DEPTH_MAX, ENTRIES_MAX, JobUser, LaidRoot, NODE_MTIME_SECONDS, RootPool};
+pub use rung::{Rung, RungReport, probe};
+pub use server::server_main;
+
+/// Value of the platform property `kiln-root` for [`RootMode::Chroot`]. The number changes whenever what a job can see
+/// changes: uid 1000, gid 1000, host name `kiln`, `/dev` {null, zero, full, random, urandom, fd, stdin, stdout, stderr},
+/// a fresh `/proc`, an empty `/tmp` unless the input root has one, no network, address randomisation off.
+pub const KILN_ROOT: &str = "chroot/1";
