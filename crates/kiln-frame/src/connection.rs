@@ -16,6 +16,7 @@ use crate::Decoder;
 use crate::Frame;
 use crate::FrameError;
 use crate::limits::FRAME_FDS_MAX;
+use crate::limits::SILENCE;
 use crate::sys;
 
 /// Bytes read at a time: a common reply (small streams, an object by descriptor) fits in one.
@@ -72,7 +73,7 @@ impl Connection {
     /// # Errors
     /// `NotFound` and `ConnectionRefused` mean that there is no daemon; [`ConnectionError::ForeignPeer`].
     pub fn connect(socket: &Path) -> Result<Connection, ConnectionError> {
-        let connection = Connection::over(UnixStream::connect(socket)?);
+        let connection = Connection::over(sys::connect(socket, SILENCE)?);
         connection.check_peer()?;
         Ok(connection)
     }

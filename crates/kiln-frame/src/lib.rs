@@ -45,6 +45,8 @@ pub use message::Terminal;
 pub use place::Claim;
 pub use place::Place;
 pub use place::PlaceError;
+pub use place::READY;
+pub use place::open_lock;
 pub use place::report_ready;
 pub use place::state_dir;
 pub use reply::Data;

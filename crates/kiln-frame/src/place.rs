@@ -106,14 +106,14 @@ impl Place {
         let (dir, config) = (set("KILN_DIR").unwrap_or_default(), set("KILN_CONFIG").unwrap_or_default());
         let name = format!("{:016x}", identity.hash(&[dir.as_bytes(), config.as_bytes()]));
         let candidates = [
-            set("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln")),
-            Some(state_dir(settings).join("run")),
-            Some(PathBuf::from(format!("/tmp/kiln-{}", sys::ids().euid))),
+            set("XDG_RUNTIME_DIR").map(|dir| (PathBuf::from(dir).join("kiln"), false)),
+            Some((state_dir(settings).join("run"), true)),
+            Some((PathBuf::from(format!("/tmp/kiln-{}", sys::ids().euid)), false)),
         ];
         let mut last = PlaceError::Taken;
-        for dir in candidates.into_iter().flatten() {
+        for (dir, recursive) in candidates.into_iter().flatten() {
             let place = Place { dir, name: name.clone() };
-            match private_dir(&place.dir, &place.socket()) {
+            match private_dir(&place.dir, &place.socket(), recursive) {
                 Ok(()) => return Ok(place),
                 Err(why) => last = PlaceError::NoDirectory { path: place.dir, why },
             }
@@ -185,12 +185,13 @@ impl Place {
 ///
 /// # Errors
 /// As `open`.
-pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+pub fn open_lock(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// Makes `dir` where it is missing and checks that it is ours alone and that `socket`'s path fits.
-fn private_dir(dir: &Path, socket: &Path) -> Result<(), String> {
+/// Makes `dir` where it is missing (`recursive`: its parents too) and checks that it is ours alone and that `socket`'s
+/// path fits.
+fn private_dir(dir: &Path, socket: &Path, recursive: bool) -> Result<(), String> {
     if !dir.is_absolute() {
         return Err("not an absolute path".into());
     }
@@ -199,7 +200,10 @@ fn private_dir(dir: &Path, socket: &Path) -> Result<(), String> {
     }
     let mut made = fs::symlink_metadata(dir);
     if made.is_err() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| error.to_string())?;
+        match fs::DirBuilder::new().recursive(recursive).mode(0o700).create(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.to_string()),
+            _ => {}
+        }
         made = fs::symlink_metadata(dir);
     }
     let made = made.map_err(|error| error.to_string())?;
@@ -238,4 +242,4 @@ pub fn report_ready(fd: RawFd, outcome: Result<(), &str>) -> io::Result<()> {
 }
 
 /// What a daemon that listens writes to its ready descriptor.
-pub(crate) const READY: &[u8] = b"ready\n";
+pub const READY: &[u8] = b"ready\n";

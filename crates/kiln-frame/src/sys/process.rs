@@ -109,18 +109,27 @@ pub fn terminal(fd: BorrowedFd<'_>) -> Option<Terminal> {
     }
 }
 
-/// Ends this process by `signal`, without a core file of its own; returns only where the signal cannot kill.
-pub fn die_by(signal: u8) {
-    let signal = libc::c_int::from(signal);
-    // SAFETY: plain system calls; the sets and the limit are valid for reading and writing.
-    unsafe {
-        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-        libc::signal(signal, libc::SIG_DFL);
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, signal);
-        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
-        libc::raise(signal);
+/// When process `pid` began, in clock ticks since boot: with the pid, a name that is not reused. `None` for no such process.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name, in parentheses, may hold anything; what follows its last one is numbers. Fields are counted from
+    // 1 in proc(5): state is 3, starttime 22.
+    let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let fields = std::str::from_utf8(&stat[after..]).ok()?;
+    let mut fields = fields.split_ascii_whitespace();
+    if fields.next()? == "Z" { None } else { fields.nth(22 - 3 - 1)?.parse().ok() }
+}
+
+/// The controlling terminal's device number, 0 for none, and the session, as a name for "the terminal this runs in".
+pub fn terminal_name() -> String {
+    let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
+    let after = stat.iter().rposition(|byte| *byte == b')').map_or(0, |at| at + 1);
+    let tty = String::from_utf8_lossy(&stat[after..]).split_ascii_whitespace().nth(7 - 3).map(str::to_owned);
+    match tty.as_deref() {
+        None | Some("0") => {
+            // SAFETY: the call takes 0 for "this process" and cannot fail for it.
+            format!("session-{}", unsafe { libc::getsid(0) })
+        }
+        Some(device) => format!("tty-{device}"),
     }
 }

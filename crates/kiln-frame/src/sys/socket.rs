@@ -4,6 +4,10 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
+use std::os::fd::FromRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -16,6 +20,37 @@ pub struct Peer {
     pub uid: u32,
     /// Effective group.
     pub gid: u32,
+}
+
+/// Connects to a Unix stream socket, close-on-exec; waits at most `timeout` for a listener whose queue is full, and later
+/// at most as long for each send.
+///
+/// # Errors
+/// As `connect`; `WouldBlock` when the time is over, `InvalidInput` for a path that does not fit.
+pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let path = path.as_os_str().as_bytes();
+    // SAFETY: zero is a valid `sockaddr_un`, and the path is checked to leave room for its NUL; the descriptor is new and
+    // owned by the stream from the moment it is known to be one.
+    unsafe {
+        let mut address: libc::sockaddr_un = std::mem::zeroed();
+        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        if path.len() >= address.sun_path.len() || path.contains(&0) {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        for (to, from) in address.sun_path.iter_mut().zip(path) {
+            *to = *from as libc::c_char;
+        }
+        let fd = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let stream = UnixStream::from_raw_fd(fd);
+        stream.set_write_timeout(Some(timeout))?;
+        if libc::connect(fd, (&raw const address).cast(), size_of::<libc::sockaddr_un>() as libc::socklen_t) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(stream)
+    }
 }
 
 /// `SO_PEERCRED`.
