@@ -1,0 +1,216 @@
+//! What a compiler has built in: search directories, macros, operators. Asked of the compiler itself, never assumed.
+
+use crate::depfile::parse_depfile;
+use crate::identify::line_after;
+use crate::run::{Answer, INPUT_MAX, QUESTION_TIME_MAX, Question};
+use crate::{Toolchain, ToolchainError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Operators of `#if` that compilers have or lack.
+const OPERATORS: [&str; 13] = [
+    "__has_include",
+    "__has_include_next",
+    "__has_embed",
+    "__has_attribute",
+    "__has_cpp_attribute",
+    "__has_c_attribute",
+    "__has_builtin",
+    "__has_feature",
+    "__has_extension",
+    "__has_declspec_attribute",
+    "__has_warning",
+    "__has_constexpr_builtin",
+    "__building_module",
+];
+
+/// Names that carry the answers through the preprocessor; reserved to kiln by their prefix.
+const MARK: &str = "__kiln_has_";
+const RULE: &str = "kiln-inputs";
+
+/// What a compiler has built in for one language under one set of options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Builtins {
+    /// Directories searched for `#include "x.h"` only (`-iquote`), in order, as the compiler spells them.
+    pub quote_dirs: Vec<String>,
+    /// Directories searched for `#include <x.h>`, and after the quote directories, in order, as the compiler spells them.
+    pub include_dirs: Vec<IncludeDir>,
+    /// Directories it would search if they existed: it searches them as soon as they do.
+    pub missing_dirs: Vec<String>,
+    /// All predefined macros as `#define` lines, those of [`Builtins::preincluded`] among them.
+    pub macros: Vec<u8>,
+    /// Headers the compiler includes by itself before the first line (`/usr/include/stdc-predef.h`), and what they include.
+    pub preincluded: Vec<String>,
+    /// The `#if` operators it knows (`__has_include`, `__has_feature`...), sorted.
+    pub operators: Vec<&'static str>,
+    cwd: PathBuf,
+    identities: Vec<Option<(u64, u64)>>,
+}
+
+/// One directory of the search list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IncludeDir {
+    /// As the compiler spells it; relative to its working directory when not absolute.
+    pub path: String,
+    /// Whether it holds frameworks (`-F`, `-iframework`): `<A/x.h>` then means `A.framework/Headers/x.h`.
+    pub framework: bool,
+}
+
+impl Builtins {
+    /// Whether the search list would still be the same: no directory of it has gone or become another (the compiler drops
+    /// one that is the same as an earlier one), no missing one has come. Headers are not looked at.
+    pub fn is_current(&self) -> bool {
+        self.identities == identities(&self.cwd, &self.quote_dirs, &self.include_dirs, &self.missing_dirs)
+    }
+}
+
+fn identities(cwd: &Path, quote: &[String], include: &[IncludeDir], missing: &[String]) -> Vec<Option<(u64, u64)>> {
+    let paths = quote.iter().chain(include.iter().map(|dir| &dir.path)).chain(missing);
+    let identity = |path: &String| std::fs::metadata(cwd.join(path)).ok().map(|found| (found.dev(), found.ino()));
+    paths.map(identity).collect()
+}
+
+/// Asks the compiler what it has built in for `language` (`c`, `c++`, `assembler-with-cpp`, `objective-c`... as for `-x`) under
+/// `probe_args`: the options that bear on it (`-std=`, `-m...`, `-O`, `-f...`, `-I` and its kin), without sources, outputs,
+/// `-include` or `-D`. `env` holds what the unit's run gets (`CPATH`, ...); messages are asked for in English whatever it
+/// says. One run of the driver.
+///
+/// # Errors
+/// When the driver refuses, hangs, or answers what cannot be read.
+pub fn query_builtins(
+    tc: &Toolchain,
+    language: &str,
+    probe_args: &[String],
+    env: &[(String, String)],
+    cwd: &Path,
+) -> Result<Builtins, ToolchainError> {
+    let mut input = String::new();
+    for operator in OPERATORS {
+        input.push_str(&format!("#ifdef {operator}\n#define {MARK}{operator} 1\n#endif\n"));
+    }
+    let own = ["-E", "-dM", "-v", "-MD", "-MT", RULE, "-MF", "/dev/stderr", "-x", language, "-"];
+    let (answer, question) = ask(tc, probe_args, &own, input.as_bytes(), env, cwd)?;
+    let unreadable = |why: &str| ToolchainError::Probe { driver: tc.driver.clone(), args: question.clone(), why: why.into() };
+    let text = String::from_utf8(answer.stderr).map_err(|_| unreadable("its answer is not UTF-8"))?;
+    let (quote_dirs, include_dirs) = search_list(&text).ok_or_else(|| unreadable("its answer holds no search list"))?;
+    let missing_dirs = missing(&text);
+    let preincluded = preincluded(&text).ok_or_else(|| unreadable("its answer holds no list of inputs"))?;
+    let mut operators = Vec::new();
+    let mut macros = Vec::with_capacity(answer.stdout.len());
+    for line in answer.stdout.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.strip_prefix(b"#define ").and_then(|rest| rest.strip_prefix(MARK.as_bytes()));
+        match name {
+            Some(name) => operators.extend(OPERATORS.iter().filter(|known| name.starts_with(format!("{known} ").as_bytes()))),
+            None => macros.extend_from_slice(line),
+        }
+    }
+    operators.sort_unstable();
+    let identities = identities(cwd, &quote_dirs, &include_dirs, &missing_dirs);
+    let cwd = cwd.to_owned();
+    Ok(Builtins { quote_dirs, include_dirs, missing_dirs, macros, preincluded, operators, cwd, identities })
+}
+
+/// Asks for the values of `#if` operators with arguments (`__has_feature(cxx_rtti)`, `__has_cpp_attribute(gnu::unused)`), in the
+/// order given. One run of the driver for all of them. The operators have to be among [`Builtins::operators`], and none that
+/// looks for files: those depend on where they stand.
+///
+/// # Errors
+/// When the driver refuses one of them, hangs, or answers what is no number, or when they are too many for one run (64 KiB).
+pub fn query_operators(
+    tc: &Toolchain,
+    language: &str,
+    probe_args: &[String],
+    expressions: &[String],
+    env: &[(String, String)],
+    cwd: &Path,
+) -> Result<Vec<i64>, ToolchainError> {
+    let mut input = String::new();
+    for (index, expression) in expressions.iter().enumerate() {
+        if expression.contains(['\n', '\r']) || input.len() + expression.len() + 40 > INPUT_MAX {
+            return Err(ToolchainError::Probe {
+                driver: tc.driver.clone(),
+                args: expression.chars().take(80).collect(),
+                why: "it cannot be asked".into(),
+            });
+        }
+        input.push_str(&format!("{MARK}{index} {expression}\n"));
+    }
+    let (answer, question) = ask(tc, probe_args, &["-E", "-P", "-x", language, "-"], input.as_bytes(), env, cwd)?;
+    let text = String::from_utf8_lossy(&answer.stdout);
+    let value = |index: usize| {
+        let line = line_after(&text, &format!("{MARK}{index} "))?;
+        line.trim_end_matches(['l', 'L', 'u', 'U']).parse().ok()
+    };
+    (0..expressions.len())
+        .map(|index| {
+            value(index).ok_or_else(|| ToolchainError::Probe {
+                driver: tc.driver.clone(),
+                args: question.clone(),
+                why: format!("it gives {} no value", expressions[index]),
+            })
+        })
+        .collect()
+}
+
+fn ask(
+    tc: &Toolchain,
+    probe_args: &[String],
+    own: &[&str],
+    input: &[u8],
+    env: &[(String, String)],
+    cwd: &Path,
+) -> Result<(Answer, String), ToolchainError> {
+    let args: Vec<String> = probe_args.iter().cloned().chain(own.iter().map(|arg| (*arg).to_owned())).collect();
+    let mut env: Vec<(String, String)> = env.iter().filter(|(name, _)| name != "LC_ALL" && name != "LANGUAGE").cloned().collect();
+    env.push(("LC_ALL".into(), "C".into()));
+    let question = Question { driver: &tc.driver, args: &args, env: &env, cwd, input, time_max: QUESTION_TIME_MAX };
+    question.ask_well().map(|answer| (answer, args.join(" ")))
+}
+
+fn search_list(text: &str) -> Option<(Vec<String>, Vec<IncludeDir>)> {
+    let (_, rest) = text.split_once("#include \"...\" search starts here:\n")?;
+    let (quote, rest) = rest.split_once("#include <...> search starts here:\n")?;
+    let (include, _) = rest.split_once("End of search list.")?;
+    let dirs = |text: &str| -> Vec<IncludeDir> {
+        text.lines()
+            .filter_map(|line| line.strip_prefix(' '))
+            .map(|line| match line.strip_suffix(" (framework directory)") {
+                Some(path) => IncludeDir { path: path.to_owned(), framework: true },
+                None => IncludeDir { path: line.strip_suffix(" (headermap)").unwrap_or(line).to_owned(), framework: false },
+            })
+            .collect()
+    };
+    Some((dirs(quote).into_iter().map(|dir| dir.path).collect(), dirs(include)))
+}
+
+fn missing(text: &str) -> Vec<String> {
+    let quoted = |line: &str| line.strip_prefix("ignoring nonexistent directory \"")?.strip_suffix('"').map(str::to_owned);
+    text.lines().filter_map(quoted).collect()
+}
+
+/// The names in the rule among the other lines.
+fn preincluded(text: &str) -> Option<Vec<String>> {
+    let start = if text.starts_with(&format!("{RULE}:")) { 0 } else { text.find(&format!("\n{RULE}:"))? + 1 };
+    let rule = &text[start..];
+    let end = rule.match_indices('\n').map(|(at, _)| at).find(|at| !rule[..*at].ends_with('\\')).unwrap_or(rule.len());
+    let names = parse_depfile(rule[..end].as_bytes()).ok()?;
+    Some(names.into_iter().filter(|name| name != "-" && name != "<stdin>").collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_list_is_read_in_order() {
+        let text = "ignoring nonexistent directory \"/no\"\nignoring duplicate directory \"/a\"\n#include \"...\" search starts here:\n q\n\
+                    #include <...> search starts here:\n /a b\n /F (framework directory)\nEnd of search list.\nkiln-inputs: \\\n /x.h\nZ=1\n";
+        let (quote, include) = search_list(text).unwrap();
+        assert_eq!(quote, ["q"]);
+        assert_eq!(include[0], IncludeDir { path: "/a b".into(), framework: false });
+        assert_eq!(include[1], IncludeDir { path: "/F".into(), framework: true });
+        assert_eq!(missing(text), ["/no"]);
+        assert_eq!(preincluded(text), Some(vec!["/x.h".to_owned()]));
+        assert_eq!(search_list("garbage"), None);
+    }
+}
