@@ -1,0 +1,231 @@
+//! The tokens a server accepts: read from a private file, re-read when it changes. Knows no connection.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::time::Instant;
+
+use crate::Role;
+use crate::Token;
+use crate::TokenError;
+use crate::limits::CREDENTIALS_CHECK;
+use crate::limits::CREDENTIALS_MAX;
+use crate::token::TokenHash;
+use crate::token::hash;
+use crate::token::read_private;
+use crate::token::same;
+
+/// What is wrong with a credentials file.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// The file is not private or not readable.
+    #[error(transparent)]
+    File(#[from] TokenError),
+    /// A line is not `role name token`.
+    #[error("{path}:{line}: {why}")]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong; never the token.
+        why: String,
+    },
+    /// More lines than are kept.
+    #[error("{path}: more than {CREDENTIALS_MAX} credentials")]
+    TooMany {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The credentials of one server. A file of lines `role name token`; several lines may share a name, so that a token can
+/// be changed without an instant in which neither is valid.
+#[derive(Debug)]
+pub struct Credentials {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    entries: Vec<Entry>,
+    /// Goes up with each change, so that what was remembered of an older table is checked again.
+    generation: u64,
+    stamp: Option<Stamp>,
+    looked: Instant,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    role: Role,
+    name: String,
+    hash: TokenHash,
+}
+
+/// What tells one version of the file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    dev: u64,
+    ino: u64,
+    size: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+/// A token that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) role: Role,
+    pub(crate) name: String,
+}
+
+impl Credentials {
+    /// No token is accepted.
+    pub fn none() -> Credentials {
+        Credentials::with(None, Vec::new(), None)
+    }
+
+    /// The tokens of a file.
+    ///
+    /// # Errors
+    /// The file is not private, not readable, or has a bad line.
+    pub fn from_file(path: &Path) -> Result<Credentials, CredentialsError> {
+        let stamp = stamp(path);
+        Ok(Credentials::with(Some(path.to_owned()), read(path)?, stamp))
+    }
+
+    /// Makes a new file at `path` with one random token a role, replacing what is there, and takes it: the credential of
+    /// a loopback listener for which none is configured.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn generate(path: &Path) -> Result<Credentials, CredentialsError> {
+        let io = |error| TokenError::Io { path: path.to_owned(), error };
+        let mut text = String::from("# Made at start by a loopback listener: role name token.\n");
+        for role in [Role::User, Role::Worker, Role::Admin] {
+            text.push_str(&format!("{role} loopback {}\n", Token::random().expose()));
+        }
+        let aside = path.with_extension(format!("{}.new", std::process::id()));
+        let write = || {
+            let _ = std::fs::remove_file(&aside);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+            file.write_all(text.as_bytes())?;
+            std::fs::rename(&aside, path)
+        };
+        write().map_err(io)?;
+        Credentials::from_file(path)
+    }
+
+    /// Credentials from values, for tests and embedded services.
+    pub fn from_tokens(tokens: impl IntoIterator<Item = (Role, String, Token)>) -> Credentials {
+        let entries = tokens.into_iter().map(|(role, name, token)| Entry { role, name, hash: token.hash() }).collect();
+        Credentials::with(None, entries, None)
+    }
+
+    fn with(path: Option<PathBuf>, entries: Vec<Entry>, stamp: Option<Stamp>) -> Credentials {
+        Credentials { path, state: Mutex::new(State { entries, generation: 1, stamp, looked: Instant::now() }) }
+    }
+
+    /// Whether no token at all is accepted.
+    pub fn is_empty(&self) -> bool {
+        self.lock().entries.is_empty()
+    }
+
+    /// Reads the file again (SIGHUP).
+    ///
+    /// # Errors
+    /// As [`Credentials::from_file`]; the tokens of before stay valid then.
+    pub fn reload(&self) -> Result<(), CredentialsError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let (stamp, entries) = (stamp(path), read(path)?);
+        let mut state = self.lock();
+        state.stamp = stamp;
+        if state.entries != entries {
+            state.entries = entries;
+            state.generation += 1;
+        }
+        Ok(())
+    }
+
+    /// Changes whenever the set of tokens does.
+    pub(crate) fn generation(&self) -> u64 {
+        self.refresh();
+        self.lock().generation
+    }
+
+    /// Looks a token up; the time taken depends on the number of entries alone.
+    pub(crate) fn find(&self, presented: &[u8]) -> Option<Known> {
+        let presented = hash(presented);
+        let state = self.lock();
+        let mut found = None;
+        for entry in &state.entries {
+            if same(&entry.hash, &presented) {
+                found = Some(entry);
+            }
+        }
+        found.map(|entry| Known { role: entry.role, name: entry.name.clone() })
+    }
+
+    /// Re-reads a changed file, looking at most once a [`CREDENTIALS_CHECK`].
+    fn refresh(&self) {
+        let Some(path) = &self.path else { return };
+        {
+            let mut state = self.lock();
+            if state.looked.elapsed() < CREDENTIALS_CHECK {
+                return;
+            }
+            state.looked = Instant::now();
+            if state.stamp == stamp(path) {
+                return;
+            }
+        }
+        match self.reload() {
+            Ok(()) => tracing::info!("credentials re-read from {}", path.display()),
+            Err(error) => tracing::warn!("credentials kept as they were: {error}"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        dev: meta.dev(),
+        ino: meta.ino(),
+        size: meta.size(),
+        mtime: (meta.mtime(), meta.mtime_nsec()),
+        ctime: (meta.ctime(), meta.ctime_nsec()),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<Entry>, CredentialsError> {
+    let text = read_private(path)?;
+    let mut entries = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let bad = |why: String| CredentialsError::BadLine { path: path.to_owned(), line: number + 1, why };
+        match words.as_slice() {
+            [] => {}
+            [first, ..] if first.starts_with('#') => {}
+            [role, name, token] => {
+                let role = role.parse().map_err(bad)?;
+                let token = Token::new(*token).map_err(|error| bad(error.to_string()))?;
+                entries.push(Entry { role, name: (*name).to_owned(), hash: token.hash() });
+            }
+            _ => return Err(bad("not `role name token`".to_owned())),
+        }
+        if entries.len() > CREDENTIALS_MAX {
+            return Err(CredentialsError::TooMany { path: path.to_owned() });
+        }
+    }
+    Ok(entries)
+}
