@@ -11,7 +11,7 @@ use crate::limits::FRAME_BODY_MAX;
 use crate::limits::FRAME_FDS_MAX;
 
 /// Bytes of a frame before its body.
-pub(crate) const HEADER: usize = 8;
+pub const HEADER: usize = 8;
 
 /// What a frame holds.
 pub mod kind {
@@ -105,6 +105,11 @@ pub(crate) fn encode(out: &mut Vec<u8>, kind: u8, fds: usize, body: impl FnOnce(
     out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
     out[start + 6..start + 8].copy_from_slice(&count.to_le_bytes());
     Ok(())
+}
+
+/// A whole [`kind::DRAIN`] frame, as daemons of every version understand it.
+pub fn drain_frame() -> [u8; HEADER] {
+    [0, 0, 0, 0, kind::DRAIN, 0, 0, 0]
 }
 
 /// Collects received bytes and descriptors and gives out whole frames.

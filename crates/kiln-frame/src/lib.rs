@@ -34,6 +34,8 @@ pub use connection::send_with_fds;
 pub use frame::Decoder;
 pub use frame::Frame;
 pub use frame::FrameError;
+pub use frame::HEADER;
+pub use frame::drain_frame;
 pub use frame::kind;
 pub use limits::*;
 pub use message::Compile;

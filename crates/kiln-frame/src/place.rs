@@ -145,16 +145,15 @@ impl Place {
         self.dir.join(format!("{}.failed", self.name))
     }
 
-    /// Sockets of other protocol versions of the same view: daemons to be drained.
-    pub fn other_versions(&self) -> Vec<PathBuf> {
-        let ours = self.socket();
+    /// Versions and sockets of other protocol versions of the same view, ascending: older ones are to be drained.
+    pub fn other_versions(&self) -> Vec<(u32, PathBuf)> {
         let end = format!("-{}.sock", self.name);
         let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
-        let mut sockets: Vec<PathBuf> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| *path != ours)
-            .filter(|path| {
-                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('v') && name.ends_with(&end))
+        let mut sockets: Vec<(u32, PathBuf)> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                let version = name.to_str()?.strip_prefix('v')?.strip_suffix(&end)?.parse().ok()?;
+                (version != PROTOCOL_VERSION).then(|| (version, self.socket_of(version)))
             })
             .collect();
         sockets.sort();

@@ -96,6 +96,10 @@ pub fn feed(work: impl FnOnce(File)) -> io::Result<File> {
         if middle == 0 {
             if libc::fork() == 0 {
                 drop(read);
+                // Nobody who waits for the end of this process's output should wait for the feeder.
+                for fd in 0..3 {
+                    libc::close(fd);
+                }
                 work(write);
             }
             libc::_exit(0);

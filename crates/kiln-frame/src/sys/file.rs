@@ -8,7 +8,6 @@ use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::IntoRawFd;
-use std::os::unix::fs::FileExt;
 
 /// Buffer of a plain copy, in bytes: large enough that system calls do not count, small enough for the cache.
 const COPY_BYTES: usize = 128 << 10;
@@ -95,22 +94,38 @@ fn copy_plainly(from: BorrowedFd<'_>, mut at: u64, mut left: u64, mut to: &File)
     if left == 0 {
         return Ok(());
     }
-    let from = File::from(from.try_clone_to_owned()?);
     let mut buffer = vec![0; COPY_BYTES.min(usize::try_from(left).unwrap_or(COPY_BYTES))];
     while left > 0 {
         let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        match from.read_at(&mut buffer[..want], at) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            Ok(count) => {
-                to.write_all(&buffer[..count])?;
-                at += count as u64;
-                left -= count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        let count = read_at(from, &mut buffer[..want], at)?;
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
+        to.write_all(&buffer[..count])?;
+        at += count as u64;
+        left -= count as u64;
     }
     Ok(())
+}
+
+/// Reads from an offset, the file's own position neither used nor moved. 0 is the end.
+///
+/// # Errors
+/// As `pread`; an interrupted read is tried again.
+pub fn read_at(from: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        // SAFETY: the pointer and length are those of `buffer`.
+        let count = unsafe { libc::pread(from.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset as libc::off_t) };
+        match usize::try_from(count) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 /// Writes all of `bytes` to `fd`, waiting where it is non-blocking and full.

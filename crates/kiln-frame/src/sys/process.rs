@@ -24,6 +24,15 @@ pub struct Ids {
     pub egid: u32,
 }
 
+/// The path by which the kernel executed this process, without /proc: absolute or relative to the directory of that time.
+pub fn executed_as() -> Option<&'static CStr> {
+    // SAFETY: AT_EXECFN is null or a NUL-terminated string that lives as long as the process.
+    unsafe {
+        let path = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+        (!path.is_null()).then(|| CStr::from_ptr(path))
+    }
+}
+
 /// Users and groups of this process.
 pub fn ids() -> Ids {
     // SAFETY: these calls take nothing and cannot fail.
@@ -59,9 +68,23 @@ pub fn file_id(path: &CStr) -> Option<FileId> {
 
 /// Whether this process may create files in `dir`, by its effective ids.
 pub fn may_write(dir: &Path) -> bool {
-    let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else { return false };
+    may(dir, libc::W_OK | libc::X_OK)
+}
+
+/// Whether this process may execute the file `path`, by its effective ids.
+pub fn may_execute(path: &Path) -> bool {
+    may(path, libc::X_OK)
+}
+
+/// Whether this process may open the file `path` for writing, by its effective ids.
+pub fn may_overwrite(path: &Path) -> bool {
+    may(path, libc::W_OK)
+}
+
+fn may(path: &Path, mode: libc::c_int) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: the path ends with a NUL.
-    unsafe { libc::faccessat(libc::AT_FDCWD, dir.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) == 0 }
 }
 
 /// The umask. Sets and restores it, so only for a process with one thread.

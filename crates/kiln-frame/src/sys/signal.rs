@@ -22,6 +22,18 @@ impl SignalsHeld {
         }
     }
 
+    /// Does something that may take for ever with the signals let through.
+    pub fn let_go<T>(&self, work: impl FnOnce() -> T) -> T {
+        let set = ending_set();
+        // SAFETY: both sets are valid.
+        unsafe {
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
+            let result = work();
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            result
+        }
+    }
+
     /// Whether one has arrived since that would end this process.
     pub fn is_pending(&self) -> bool {
         let mut pending = MaybeUninit::uninit();

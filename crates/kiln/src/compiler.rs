@@ -1,0 +1,132 @@
+//! Finds the real command behind a masquerade link. Knows directories and files; knows no daemon.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use kiln_frame::DEPTH_MAX;
+use kiln_frame::FileId;
+use kiln_frame::sys;
+
+use crate::mode::base;
+
+/// Programs that stand in for compilers as `kiln` does. A link to one of them later in PATH is not the real compiler.
+const OTHER_WRAPPERS: [&str; 7] = ["ccache", "sccache", "distcc", "icecc", "colorgcc", "buildcache", "kiln"];
+
+/// Where PATH is unset: the C library's own default (`_CS_PATH`).
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// A command to run instead of this process.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its absolute path as PATH or the caller spells it, links not followed.
+    pub(crate) path: Vec<u8>,
+    /// PATH without the directories in which the name leads back here; `None` where there was none.
+    pub(crate) new_path: Option<Vec<u8>>,
+}
+
+/// Where this search takes place.
+pub(crate) struct Search<'a> {
+    /// PATH, if set.
+    pub(crate) path: Option<&'a [u8]>,
+    /// Working directory.
+    pub(crate) cwd: &'a Path,
+    /// This program.
+    pub(crate) own: Option<FileId>,
+    /// Wrappers above this one: from [`DEPTH_MAX`] on, scripts are passed over, since one of them leads back here.
+    pub(crate) depth: u32,
+}
+
+/// How a file in PATH may be used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// Not at all: missing, not executable.
+    Nothing,
+    /// This program.
+    Own,
+    /// Another wrapper, or a script where scripts lead back here: only if there is nothing better.
+    LastResort,
+    /// The real one.
+    Real,
+}
+
+impl Search<'_> {
+    /// Finds `name`: a path is taken as it is, unless it leads back here; then, as for a bare name, PATH is searched.
+    ///
+    /// # Errors
+    /// A line that says what is missing.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Found, String> {
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let (mut best, mut kept, mut removed) = ((Worth::Nothing, Vec::new()), Vec::new(), false);
+        let wanted = base(name);
+        for dir in self.path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
+            let file = self.absolute(dir, wanted);
+            let worth = self.worth(&file);
+            if worth == Worth::Own {
+                removed = true;
+                continue;
+            }
+            kept.push(dir);
+            if worth > best.0 {
+                best = (worth, file);
+            }
+        }
+        let new_path = removed.then(|| kept.join(&b':'));
+        if name.contains(&b'/') {
+            let file = self.absolute(b"", name);
+            if self.worth(&file) != Worth::Own {
+                return Ok(Found { path: file, new_path });
+            }
+        }
+        if best.0 > Worth::Own && (self.depth < DEPTH_MAX || best.0 == Worth::Real) {
+            return Ok(Found { path: best.1, new_path });
+        }
+        if self.depth >= DEPTH_MAX {
+            return Err(format!("{shown}: leads back to kiln, {DEPTH_MAX} times over"));
+        }
+        Err(format!("{shown}: no such command behind kiln in PATH"))
+    }
+
+    /// `dir/name` from the root; an empty `dir` is the working directory.
+    fn absolute(&self, dir: &[u8], name: &[u8]) -> Vec<u8> {
+        let mut path = Vec::with_capacity(dir.len() + name.len() + 1);
+        let is_absolute = dir.first().or(name.first()) == Some(&b'/');
+        if !is_absolute {
+            path.extend_from_slice(self.cwd.as_os_str().as_bytes());
+        }
+        for part in [dir, name] {
+            let part = part.strip_prefix(b"./").unwrap_or(part);
+            if part.is_empty() || part == b"." {
+                continue;
+            }
+            if path.last().is_some_and(|last| *last != b'/') && part[0] != b'/' {
+                path.push(b'/');
+            }
+            path.extend_from_slice(part);
+        }
+        path
+    }
+
+    fn worth(&self, file: &[u8]) -> Worth {
+        let path = Path::new(OsStr::from_bytes(file));
+        let Ok(meta) = fs::metadata(path) else { return Worth::Nothing };
+        if !meta.is_file() || !sys::may_execute(path) {
+            return Worth::Nothing;
+        }
+        if self.own == Some(FileId { dev: meta.dev(), ino: meta.ino() }) {
+            return Worth::Own;
+        }
+        let is_other = fs::read_link(path)
+            .is_ok_and(|target| OTHER_WRAPPERS.iter().any(|other| base(target.as_os_str().as_bytes()) == other.as_bytes()));
+        if is_other || (self.depth >= DEPTH_MAX && is_script(path)) { Worth::LastResort } else { Worth::Real }
+    }
+}
+
+fn is_script(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic != *b"\x7fELF"
+}

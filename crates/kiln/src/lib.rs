@@ -1,0 +1,35 @@
+//! The compiler wrapper and thin command line. Knows how to find the real compiler, ask the daemon and put results in
+//! place; knows nothing of includes, caches or machines.
+
+#![forbid(unsafe_code)]
+
+mod ask;
+mod cli;
+mod commit;
+mod compile;
+mod compiler;
+mod environment;
+mod mode;
+mod notice;
+mod quick;
+mod run;
+mod start;
+mod stdin;
+
+use std::ffi::CStr;
+
+use mode::Mode;
+
+/// All of `kiln`, from a command line (`argv[0]` included) to an exit code; often it becomes another program instead.
+pub fn kiln(argv: &[&CStr]) -> i32 {
+    kiln_frame::sys::guard_standard_descriptors();
+    match mode::of(argv) {
+        Mode::Compiler { name, args } => compile::compile(name, args),
+        Mode::Tool { name, args } => compile::tool(name, args, None),
+        Mode::Local { heavy, name, args } => compile::tool(name, args, Some(heavy)),
+        Mode::Cli(args) => cli::heavy(args),
+        Mode::Help => cli::print(cli::HELP),
+        Mode::Version => cli::print(cli::VERSION),
+        Mode::Usage(what) => cli::usage(&what),
+    }
+}
