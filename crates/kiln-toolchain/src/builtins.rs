@@ -193,7 +193,7 @@ fn preincluded(text: &str) -> Option<Vec<String>> {
     let start = if text.starts_with(&format!("{RULE}:")) { 0 } else { text.find(&format!("\n{RULE}:"))? + 1 };
     let rule = &text[start..];
     let end = rule.match_indices('\n').map(|(at, _)| at).find(|at| !rule[..*at].ends_with('\\')).unwrap_or(rule.len());
-    let names = parse_depfile(rule[..end].as_bytes()).ok()?;
+    let names = parse_depfile(&rule.as_bytes()[..end]).ok()?;
     Some(names.into_iter().filter(|name| name != "-" && name != "<stdin>").collect())
 }
 

@@ -4,8 +4,9 @@ use crate::ToolchainError;
 use crate::gcc::{find_in_path, prefix_of};
 use crate::identify::{Driver, line_after, physical, search_dirs};
 use crate::loader::Loader;
-use crate::toolchain::{Family, Identity};
+use crate::toolchain::Identity;
 use crate::walk::Walker;
+use kiln_cmdline::Family;
 
 /// Files by which clang tells distributions apart (its `Distro.cpp`).
 const DISTRO_FILES: [&str; 10] = [

@@ -2,9 +2,10 @@
 
 use crate::identify::{Driver, line_after, search_dirs};
 use crate::loader::Loader;
-use crate::toolchain::{Family, Identity};
+use crate::toolchain::Identity;
 use crate::walk::Walker;
 use crate::{ToolchainError, locale};
+use kiln_cmdline::Family;
 
 /// Programs that a compile executes. `lto1`, `collect2` and `ld` are not among them: they run in links only, `-flto -c` included.
 const PROGRAMS: [(&str, Need); 7] = [

@@ -32,8 +32,11 @@ mod watch;
 pub use builtins::{Builtins, IncludeDir, query_builtins, query_operators};
 pub use cache::{CacheError, DIGESTS_MAX, DigestCache, FileStamp};
 pub use depfile::{DepfileError, parse_depfile};
+/// Which of the two families a driver belongs to; named here for users of this crate alone.
+pub use kiln_cmdline::Family;
+
 pub use env::{LOCALE_VARIABLES, LookupEnv};
 pub use error::{ListError, ToolchainError};
 pub use list::list_inputs;
 pub use native::{NATIVE_SPECS_PATH, Native, names_native, resolve_native};
-pub use toolchain::{Entry, Family, Toolchain};
+pub use toolchain::{Entry, Toolchain};

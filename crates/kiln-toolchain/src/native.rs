@@ -3,7 +3,8 @@
 
 use crate::identify::line_after;
 use crate::run::{Answer, QUESTION_TIME_MAX, Question};
-use crate::{Family, Toolchain, ToolchainError};
+use crate::{Toolchain, ToolchainError};
+use kiln_cmdline::Family;
 use std::path::Path;
 
 /// Options whose value may be `native`.
@@ -38,6 +39,10 @@ pub fn resolve_native(tc: &Toolchain, args: &[String], language: &str) -> Result
         return Err(unmodelled("the command line is recorded with `native` in it"));
     }
     let wanted = commands(tc, args, language)?;
+    // A driver that hands `native` on does not know it: what its compiler makes of it is not seen here.
+    if wanted.iter().any(|command| names_native(command)) {
+        return Err(unmodelled("the driver does not resolve `native`"));
+    }
     match tc.family {
         Family::Clang => {
             let resolved = resolve_clang(args, &wanted).ok_or_else(|| unmodelled("no processor is named for `native`"))?;

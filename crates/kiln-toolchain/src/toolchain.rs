@@ -5,17 +5,9 @@ use crate::walk::Walker;
 use crate::watch::Watch;
 use crate::{DigestCache, LookupEnv, ToolchainError, clang, gcc};
 use kiln_cas::{Digest, TreeBuilder, TreeError, relative_link};
+use kiln_cmdline::Family;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The two families of drivers kiln models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// The GNU compiler collection: `gcc`, `g++`, cross compilers built from it.
-    Gcc,
-    /// LLVM's clang and what is built from it.
-    Clang,
-}
 
 /// One thing that has to stand in a root for the compiler to run as it does here. Paths are physical: no component but the
 /// last is a link.
@@ -140,6 +132,11 @@ impl Toolchain {
     /// has appeared where the driver, its programs or the loader would take it instead. Some 50 to 100 system calls.
     pub fn is_current(&self) -> bool {
         self.watch.holds()
+    }
+
+    /// Whether a change at `path` (its content, its coming or going) would be noticed by [`Toolchain::is_current`].
+    pub fn notices(&self, path: &Path) -> bool {
+        self.watch.covers(path)
     }
 
     /// What it was looked up with.

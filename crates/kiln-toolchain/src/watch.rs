@@ -86,10 +86,37 @@ impl Watch {
         }
     }
 
-    /// Number of system calls a question costs when nothing changed.
-    #[cfg(test)]
-    pub(crate) fn cost(&self) -> usize {
-        self.files.len() + self.directories.len()
+    /// Whether a change at an absolute path would be noticed: a watched file, a watched name, or anything below a name that
+    /// is watched to be absent.
+    pub(crate) fn covers(&self, path: &Path) -> bool {
+        let mut walked = PathBuf::from("/");
+        for name in path.components() {
+            let name = match name {
+                std::path::Component::Normal(name) => name,
+                std::path::Component::ParentDir => {
+                    walked.pop();
+                    continue;
+                }
+                _ => continue,
+            };
+            let child = walked.join(name);
+            if self.files.binary_search_by(|file| file.path.as_path().cmp(&child)).is_ok() {
+                return true;
+            }
+            let watched = self.directories.binary_search_by(|(directory, _)| directory.as_path().cmp(&walked));
+            if let Some((_, directory)) = watched.ok().and_then(|at| self.directories.get(at)) {
+                let listed = directory.listing.is_some() && !child.exists();
+                if listed || name.to_str().and_then(|name| directory.names.get(name)) == Some(&Expect::Absent) {
+                    return true;
+                }
+            }
+            match child.canonicalize() {
+                Ok(physical) => walked = physical,
+                Err(_) => return false,
+            }
+        }
+        let watched = self.directories.binary_search_by(|(directory, _)| directory.as_path().cmp(&walked));
+        watched.is_ok() || self.files.binary_search_by(|file| file.path.as_path().cmp(&walked)).is_ok()
     }
 }
 
