@@ -10,11 +10,13 @@ use http::Request;
 use http::Response;
 use http::Uri;
 use http::header::AUTHORIZATION;
+use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tower::Service;
@@ -107,19 +109,45 @@ fn bearer(token: &Token) -> HeaderValue {
 
 impl Service<Request<Body>> for Channel {
     type Response = Response<Body>;
-    type Error = tonic::transport::Error;
-    type Future = tonic::transport::channel::ResponseFuture;
+    /// `UNAVAILABLE`, whatever happened to the connection: what a peer says of a request never comes this way.
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.inner, cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Service::poll_ready(&mut self.inner, cx).map_err(|error| broken(&error))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(bearer) = &self.bearer {
             request.headers_mut().insert(AUTHORIZATION, bearer.clone());
         }
-        Service::call(&mut self.inner, request)
+        let answer = Service::call(&mut self.inner, request);
+        Box::pin(async move {
+            let response = answer.await.map_err(|error| broken(&error))?;
+            Ok(response.map(|body| Body::new(body.map_err(|status| broken(&status)))))
+        })
     }
+}
+
+/// An error of the connection with its causes on one line.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Status {
+    // A chain is a few long; the bound is against a cycle.
+    const CAUSES_MAX: usize = 8;
+    let mut text = match error.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => error.to_string(),
+    };
+    let mut cause = error.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(error) = cause else { break };
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    Status::unavailable(text)
 }
 
 /// Makes the byte streams of one channel.

@@ -251,3 +251,34 @@ impl AsyncWrite for Rewound {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Credentials;
+
+    #[tokio::test]
+    async fn another_user_is_turned_away_at_a_unix_socket() {
+        let auth = Auth::new(Arc::new(Credentials::none()));
+        let own = own_uid().unwrap();
+        for (uid, expect) in [(own + 1, "another user"), (own, "closed before a request")] {
+            let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+            drop(theirs);
+            let peer = Peer::Unix { uid, pid: None };
+            let why = enter(Accepted::Unix(ours), peer, None, &auth).await.err();
+            assert_eq!(why.as_deref(), Some(expect));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_network_that_is_not_listed_is_turned_away() {
+        let auth = Auth::new(Arc::new(Credentials::none())).with_networks(vec!["192.0.2.0/24".parse().unwrap()]);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = Accepted::Tcp(listener.accept().await.unwrap().0);
+        let peer = peer_of(&accepted, false).unwrap();
+        assert_eq!(peer, Peer::Tcp { address: client.local_addr().unwrap(), tls: false });
+        let why = enter(accepted, peer, None, &auth).await.err();
+        assert_eq!(why.as_deref(), Some("not in an allowed network"));
+    }
+}

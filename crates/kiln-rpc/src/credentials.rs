@@ -229,3 +229,102 @@ fn read(path: &Path) -> Result<Vec<Entry>, CredentialsError> {
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    const OLD: &str = "old-token-0123456789";
+    const NEW: &str = "new-token-0123456789";
+
+    fn file(dir: &tempfile::TempDir, text: &str, mode: u32) -> PathBuf {
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o644, 0o640, 0o604, 0o660] {
+            let error = Credentials::from_file(&file(&dir, &format!("user a {OLD}\n"), mode)).unwrap_err();
+            assert!(matches!(error, CredentialsError::File(TokenError::NotPrivate { .. })), "{mode:o}: {error}");
+        }
+        for mode in [0o600, 0o400] {
+            assert!(Credentials::from_file(&file(&dir, &format!("user a {OLD}\n"), mode)).is_ok(), "{mode:o}");
+            std::fs::remove_file(dir.path().join("tokens")).unwrap();
+        }
+    }
+
+    #[test]
+    fn both_tokens_are_valid_while_one_replaces_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(&dir, &format!("# people\n\nuser alice {OLD}\nuser alice {NEW}\nworker w1 worker-token-012345\n"), 0o600);
+        let credentials = Credentials::from_file(&path).unwrap();
+        for token in [OLD, NEW] {
+            assert_eq!(credentials.find(token.as_bytes()), Some(Known { role: Role::User, name: "alice".into() }));
+        }
+        let before = credentials.generation();
+        file(&dir, &format!("user alice {NEW}\n"), 0o600);
+        credentials.reload().unwrap();
+        assert_eq!(credentials.find(OLD.as_bytes()), None);
+        assert!(credentials.find(NEW.as_bytes()).is_some());
+        assert_ne!(credentials.generation(), before, "what connections remember is void");
+    }
+
+    #[test]
+    fn a_changed_file_is_noticed_without_a_signal_and_a_broken_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = Credentials::from_file(&file(&dir, &format!("user alice {OLD}\n"), 0o600)).unwrap();
+        let time_passes = || credentials.lock().looked -= CREDENTIALS_CHECK + Duration::from_millis(1);
+        file(&dir, "user alice short\n", 0o600);
+        time_passes();
+        credentials.generation();
+        assert!(credentials.find(OLD.as_bytes()).is_some());
+        file(&dir, &format!("user alice-too {NEW}\n"), 0o600);
+        time_passes();
+        credentials.generation();
+        assert!(credentials.find(OLD.as_bytes()).is_none() && credentials.find(NEW.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_number_and_never_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = "secret-of-many-characters";
+        for line in
+            [format!("alice {secret}"), format!("boss alice {secret}"), format!("user alice {secret} x"), "user a tiny".into()]
+        {
+            let error = Credentials::from_file(&file(&dir, &format!("# one\n{line}\n"), 0o600)).unwrap_err();
+            assert!(matches!(error, CredentialsError::BadLine { line: 2, .. }), "{error}");
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains(secret) && !shown.contains("tiny"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines: String = (0..=CREDENTIALS_MAX).map(|n| format!("user u{n} token-number-{n:08}\n")).collect();
+        let error = Credentials::from_file(&file(&dir, &lines, 0o600)).unwrap_err();
+        assert!(matches!(error, CredentialsError::TooMany { .. }), "{error}");
+    }
+
+    #[test]
+    fn credentials_made_at_start_serve_each_role_and_show_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("loopback");
+        let credentials = Credentials::generate(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        for role in [Role::User, Role::Worker, Role::Admin] {
+            let token = Token::from_file(&path, role).unwrap();
+            assert_eq!(credentials.find(token.expose().as_bytes()).unwrap().role, role);
+            assert!(!format!("{token:?} {credentials:?}").contains(token.expose()));
+        }
+        let first = Token::from_file(&path, Role::User).unwrap();
+        Credentials::generate(&path).unwrap();
+        assert_ne!(first, Token::from_file(&path, Role::User).unwrap(), "each start makes its own");
+    }
+}
