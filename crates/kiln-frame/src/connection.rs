@@ -173,8 +173,8 @@ impl Connection {
 }
 
 /// Room for one control message with [`FRAME_FDS_MAX`] descriptors, aligned as `cmsghdr` wants: 16 bytes of header and
-/// four bytes a descriptor, in words of eight.
-type ControlBuffer = [u64; 2 + FRAME_FDS_MAX / 2 + 1];
+/// four bytes a descriptor, in words of eight. Not a byte more: what does not fit is how the kernel tells of too many.
+type ControlBuffer = [u64; 2 + FRAME_FDS_MAX / 2];
 
 /// Sends some of `bytes`, and all of `fds` with the first of them. Returns how many bytes went.
 ///

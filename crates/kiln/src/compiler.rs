@@ -65,7 +65,8 @@ impl Search<'_> {
         let wanted = base(name);
         for dir in self.path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
             let file = self.absolute(dir, wanted);
-            let worth = self.worth(&file);
+            // Once the real one is found, the rest only matters for what leads back here.
+            let worth = if best.0 == Worth::Real { self.own_or_nothing(&file) } else { self.worth(&file) };
             if worth == Worth::Own {
                 removed = true;
                 continue;
@@ -109,6 +110,11 @@ impl Search<'_> {
             path.extend_from_slice(part);
         }
         path
+    }
+
+    fn own_or_nothing(&self, file: &[u8]) -> Worth {
+        let Ok(meta) = fs::metadata(OsStr::from_bytes(file)) else { return Worth::Nothing };
+        if self.own == Some(FileId { dev: meta.dev(), ino: meta.ino() }) { Worth::Own } else { Worth::Nothing }
     }
 
     fn worth(&self, file: &[u8]) -> Worth {

@@ -2,7 +2,8 @@
 
 use std::ffi::CStr;
 
-use crate::mode::base;
+use kiln_cmdline::Reason;
+use kiln_cmdline::quick_refusal;
 
 /// What to do with a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,91 +16,32 @@ pub(crate) enum Look {
     Ask,
 }
 
-/// Options that only ask the compiler something, or stop before it compiles.
-const PROBES: [&str; 13] = [
-    "-###",
-    "--version",
-    "--help",
-    "-dumpversion",
-    "-dumpfullversion",
-    "-dumpmachine",
-    "-dumpspecs",
-    "-E",
-    "-M",
-    "-MM",
-    "-cc1",
-    "-cc1as",
-    "-v",
-];
-
-/// Beginnings of such options.
-const PROBE_PREFIXES: [&str; 4] = ["-print-", "--print-", "--help=", "-fsyntax-only="];
-
-/// Options whose value is the next argument, so that a value is never taken for an option or a source.
-const WITH_VALUE: [&str; 14] =
-    ["-o", "-I", "-D", "-U", "-L", "-l", "-MF", "-MT", "-MQ", "-include", "-imacros", "-isystem", "-iquote", "-idirafter"];
-
-/// Sources of feature tests, by the beginning of their base name: autoconf, CMake, meson.
-const PROBE_SOURCES: [&str; 5] = ["conftest.", "testCCompiler.", "testCXXCompiler.", "CMakeCCompilerABI.", "CMakeCXXCompilerABI."];
-
-/// Directories of feature tests, anywhere in a source's path: CMake's try_compile, meson's checks.
-const PROBE_DIRS: [&str; 4] = ["CMakeFiles/CMakeTmp/", "CMakeFiles/CMakeScratch/", "CompilerIdC", "meson-private/tmp"];
+/// Options after which a `-` or `/dev/null` is a file to write or a name, not a source.
+const NAMES: [&[u8]; 4] = [b"-o", b"-MF", b"-MT", b"-MQ"];
 
 /// Looks at the arguments after `argv[0]`.
 pub(crate) fn look(args: &[&CStr]) -> Look {
-    let (mut compiles, mut unsure, mut inputs) = (false, false, false);
-    let mut args = args.iter().map(|arg| arg.to_bytes());
-    while let Some(arg) = args.next() {
-        if !arg.starts_with(b"-") || arg == b"-" {
-            // /dev/null as source is how build systems ask whether an option is known.
-            if is_probe_source(arg) {
-                return Look::Probe;
-            }
-            inputs = true;
-            unsure |= arg.starts_with(b"@");
-            continue;
-        }
-        if is_one_of(&PROBES, arg) || PROBE_PREFIXES.iter().any(|prefix| arg.starts_with(prefix.as_bytes())) {
-            return Look::Probe;
-        }
-        if is_one_of(&WITH_VALUE, arg) {
-            args.next();
-        }
-        compiles |= matches!(arg, b"-c" | b"-S" | b"-fsyntax-only" | b"--compile" | b"--assemble" | b"--precompile");
-        // Clang's other actions and its configuration files may hold a -c.
-        unsure |= arg.starts_with(b"--config") || arg.starts_with(b"-emit-") || arg == b"-Xclang";
+    // As a source, this is how build systems ask whether an option is known.
+    if is_source(args, b"/dev/null") {
+        return Look::Probe;
     }
-    match (compiles || unsure, inputs) {
-        (true, _) => Look::Ask,
-        (false, true) => Look::Link,
-        (false, false) => Look::Probe,
+    let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_bytes().to_vec()).collect();
+    match quick_refusal(&args) {
+        // The daemon may take it: it gets stdin too.
+        None | Some(Reason::Stdin) => Look::Ask,
+        Some(Reason::Link) => Look::Link,
+        Some(_) => Look::Probe,
     }
 }
 
-/// Whether the command seems to read its source from stdin: a lone `-` that is no option's value.
+/// Whether the command seems to read its source from stdin.
 pub(crate) fn reads_stdin(args: &[&CStr]) -> bool {
-    let mut args = args.iter().map(|arg| arg.to_bytes());
-    while let Some(arg) = args.next() {
-        if arg == b"-" {
-            return true;
-        }
-        if is_one_of(&WITH_VALUE, arg) || arg == b"-x" {
-            args.next();
-        }
-    }
-    false
+    is_source(args, b"-")
 }
 
-fn is_one_of(words: &[&str], arg: &[u8]) -> bool {
-    words.iter().any(|word| word.as_bytes() == arg)
-}
-
-fn is_probe_source(path: &[u8]) -> bool {
-    let name = base(path);
-    let holds = |part: &str| path.windows(part.len()).any(|window| window == part.as_bytes());
-    path == b"/dev/null"
-        || PROBE_SOURCES.iter().any(|source| name.starts_with(source.as_bytes()))
-        || PROBE_DIRS.iter().any(|dir| holds(dir))
+fn is_source(args: &[&CStr], source: &[u8]) -> bool {
+    let before = [None].into_iter().chain(args.iter().map(|arg| Some(arg.to_bytes())));
+    args.iter().zip(before).any(|(arg, before)| arg.to_bytes() == source && before.is_none_or(|name| !NAMES.contains(&name)))
 }
 
 #[cfg(test)]
@@ -133,7 +75,7 @@ mod tests {
         check("-c -MD -MT -E a.c", Look::Ask);
         check("-o /dev/null -c a.c", Look::Ask);
         check("@args", Look::Ask);
-        check("-c -", Look::Ask);
+        check("-c -x c -", Look::Ask);
         check("a.o b.o -o prog", Look::Link);
         check("a.c -o prog", Look::Link);
     }
@@ -141,6 +83,7 @@ mod tests {
     #[test]
     fn stdin_is_read_where_a_dash_is_a_source() {
         assert!(with("-c -x c - -o a.o", reads_stdin));
+        assert!(with("- -c", reads_stdin));
         assert!(!with("-S -o - a.c", reads_stdin));
         assert!(!with("-c a.c -MF -", reads_stdin));
     }
