@@ -36,6 +36,8 @@ pub(crate) struct Sides {
     pub(crate) dep: Dep,
     pub(crate) temps: Option<Temps>,
     pub(crate) bitcode: bool,
+    /// clang: link-time optimisation counts over `-emit-llvm` in the names.
+    pub(crate) lto: bool,
     pub(crate) compilation_dir: bool,
     pub(crate) profile_use: bool,
     pub(crate) profile_paths: Vec<String>,
@@ -125,6 +127,9 @@ pub(crate) struct Outputs {
 
 /// Names every output.
 pub(crate) fn model(unit: &Unit<'_>, sides: &Sides) -> Result<Outputs, Refusal> {
+    if unit.kind == OutputKind::Assembly && !unit.language.is_compiled() {
+        return Err(Refusal::new(Reason::PreprocessOnly, "-S of an assembly source"));
+    }
     let main = match &sides.output {
         Some(path) => path.clone(),
         None => format!("{}{}", stem(base_name(unit.source)), main_suffix(unit, sides)),
@@ -145,7 +150,7 @@ pub(crate) fn model(unit: &Unit<'_>, sides: &Sides) -> Result<Outputs, Refusal> 
 }
 
 fn main_suffix(unit: &Unit<'_>, sides: &Sides) -> &'static str {
-    match (unit.kind, sides.bitcode) {
+    match (unit.kind, sides.bitcode && !sides.lto && unit.language.is_compiled()) {
         (OutputKind::Object, false) => ".o",
         (OutputKind::Object, true) => ".bc",
         (OutputKind::Assembly, false) => ".s",
@@ -269,9 +274,15 @@ fn clang_sides(unit: &Unit<'_>, sides: &Sides, main: &str, files: &mut Vec<Outpu
             Temps::BesideOutput => directory(main),
             Temps::WorkingDir => "",
         };
-        for suffix in [unit.language.preprocessed_suffix(), ".bc", ".s"] {
+        let bitcode = if sides.bitcode { ".tmp.bc" } else { ".bc" };
+        for suffix in [unit.language.preprocessed_suffix(), bitcode, ".s"] {
             let path = format!("{dir}{source_stem}{suffix}");
-            let modelled = !suffix.is_empty() && path != main && (unit.language.is_compiled() || suffix == ".s");
+            let made = match suffix {
+                "" => false,
+                ".s" => unit.kind == OutputKind::Object,
+                _ => unit.language.is_compiled(),
+            };
+            let modelled = made && path != main;
             if modelled && !files.iter().any(|file| file.path == path) {
                 files.push(optional(path, Role::Temp));
             }

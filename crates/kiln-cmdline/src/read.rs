@@ -246,6 +246,10 @@ impl State {
             Effect::OptInfo => {}
             Effect::Instrument => self.invocation.coverage |= !found.negated,
             Effect::EmitLlvm => self.sides.bitcode = true,
+            Effect::Lto => {
+                self.sides.lto = !found.negated;
+                self.probe(arg, next);
+            }
             Effect::Side(_) => self.side(spelled),
             Effect::Reads(what) => self.reads(what, value, found.negated),
             Effect::ReadsDir => {

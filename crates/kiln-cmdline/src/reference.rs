@@ -114,7 +114,7 @@ fn describe(effect: Effect) -> String {
         Effect::Charset => "character set; UTF-8 and kin only",
         Effect::DumpLetters => "annotations; letters that dump are refused",
         Effect::Instrument => "profile instrumentation",
-        Effect::EmitLlvm => "bitcode",
+        Effect::EmitLlvm | Effect::Lto => "bitcode, link-time optimisation",
         Effect::SaveTemps => "side files: intermediates",
         Effect::Side(_) => "side files",
         Effect::Reads(_) | Effect::ReadsDir => "files read",

@@ -167,6 +167,8 @@ pub enum Effect {
     Instrument,
     /// Bitcode in place of machine code.
     EmitLlvm,
+    /// Link-time optimisation.
+    Lto,
     /// Keep intermediate files.
     SaveTemps,
     /// A side file.
