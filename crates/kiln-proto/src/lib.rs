@@ -1,6 +1,7 @@
 //! Generated `kiln.v1` messages and services, the Remote Execution API, and conversions to `kiln-cas`.
 
 pub mod convert;
+pub mod grant;
 pub mod status;
 
 /// The Remote Execution API, version 2.

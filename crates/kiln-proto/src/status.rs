@@ -44,7 +44,7 @@ pub fn missing_blobs(missing: &[Digest]) -> rpc::Status {
     rpc::Status {
         code: tonic::Code::FailedPrecondition as i32,
         message: format!("{} blobs are missing", missing.len()),
-        details: vec![protobuf::Any { type_url: PRECONDITION_FAILURE_URL.to_owned(), value: failure.encode_to_vec().into() }],
+        details: vec![protobuf::Any { type_url: PRECONDITION_FAILURE_URL.to_owned(), value: failure.encode_to_vec() }],
     }
 }
 
@@ -79,12 +79,12 @@ pub fn operation(
     };
     longrunning::Operation {
         name: name.to_owned(),
-        metadata: Some(protobuf::Any { type_url: EXECUTE_METADATA_URL.to_owned(), value: metadata.encode_to_vec().into() }),
+        metadata: Some(protobuf::Any { type_url: EXECUTE_METADATA_URL.to_owned(), value: metadata.encode_to_vec() }),
         done: response.is_some(),
         result: response.map(|response| {
             longrunning::operation::Result::Response(protobuf::Any {
                 type_url: EXECUTE_RESPONSE_URL.to_owned(),
-                value: response.encode_to_vec().into(),
+                value: response.encode_to_vec(),
             })
         }),
     }

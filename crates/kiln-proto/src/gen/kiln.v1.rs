@@ -220,6 +220,10 @@ pub struct Grant {
     /// The worker shares a machine with the requester.
     #[prost(bool, tag = "7")]
     pub local: bool,
+    /// An equal action (attempt 0) runs there for someone else: Execute joins it. Such a grant takes no slot; if that run has
+    /// ended meanwhile, the worker may refuse with RESOURCE_EXHAUSTED.
+    #[prost(bool, tag = "8")]
+    pub join: bool,
 }
 /// Signed content of Grant.token: this message, then HMAC-SHA256 over it with the worker's grant key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -252,9 +256,13 @@ pub struct RenewRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewResponse {
-    /// Leases the scheduler does not know (any more).
+    /// Leases the scheduler does not know (any more): it restarted, or they ended. A run that lasts is not to be given up for
+    /// this; a grant not used yet is.
     #[prost(string, repeated, tag = "1")]
     pub unknown: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Leases on workers that fell silent or left: the runs are to be started elsewhere.
+    #[prost(string, repeated, tag = "2")]
+    pub lost: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReleaseRequest {
@@ -295,6 +303,12 @@ pub struct StatusResponse {
     pub rejected: u64,
     #[prost(string, tag = "6")]
     pub version: ::prost::alloc::string::String,
+    /// Everything the scheduler counts, by name.
+    #[prost(map = "string, uint64", tag = "7")]
+    pub counters: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// How long this scheduler has been up.
+    #[prost(uint64, tag = "8")]
+    pub up_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerStatus {
@@ -326,6 +340,21 @@ pub struct WorkerStatus {
     pub failed: u64,
     #[prost(string, repeated, tag = "14")]
     pub toolchains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is wrong with it, in words; empty when nothing is.
+    #[prost(string, tag = "15")]
+    pub trouble: ::prost::alloc::string::String,
+    /// Jobs it reports that this scheduler has no lease for.
+    #[prost(uint32, tag = "16")]
+    pub foreign: u32,
+    #[prost(uint32, tag = "17")]
+    pub cores: u32,
+    #[prost(bool, tag = "18")]
+    pub dedicated: bool,
+    /// "chroot/1" when it gives whole roots.
+    #[prost(string, tag = "19")]
+    pub kiln_root: ::prost::alloc::string::String,
+    #[prost(string, tag = "20")]
+    pub machine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientStatus {
@@ -337,6 +366,9 @@ pub struct ClientStatus {
     pub leased: u32,
     #[prost(uint32, tag = "4")]
     pub waiting: u32,
+    /// What is odd about it, in words: it failed on many workers in a row, it asks for more than it may.
+    #[prost(string, tag = "5")]
+    pub trouble: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HandBackRequest {
@@ -386,7 +418,7 @@ pub enum Refusal {
     Full = 1,
     /// No worker could ever serve this toolchain or root.
     UnknownToolchain = 2,
-    /// There is no live worker at all.
+    /// No live worker takes work now: there is none, or all that could are unwell, leaving, or among those to avoid.
     NoWorkers = 3,
 }
 impl Refusal {
