@@ -40,6 +40,7 @@ pub struct Builtins {
     /// All predefined macros as `#define` lines, those of [`Builtins::preincluded`] among them.
     pub macros: Vec<u8>,
     /// Headers the compiler includes by itself before the first line (`/usr/include/stdc-predef.h`), and what they include.
+    /// They have to be in every root: gcc fails a unit when none of [`Builtins::include_dirs`] is there to search for them.
     pub preincluded: Vec<String>,
     /// The `#if` operators it knows (`__has_include`, `__has_feature`...), sorted.
     pub operators: Vec<&'static str>,
@@ -94,7 +95,7 @@ pub fn query_builtins(
     let text = String::from_utf8(answer.stderr).map_err(|_| unreadable("its answer is not UTF-8"))?;
     let (quote_dirs, include_dirs) = search_list(&text).ok_or_else(|| unreadable("its answer holds no search list"))?;
     let missing_dirs = missing(&text);
-    let preincluded = preincluded(&text).ok_or_else(|| unreadable("its answer holds no list of inputs"))?;
+    let preincluded = preincluded(&text).ok_or_else(|| unreadable("its list of inputs cannot be read"))?;
     let mut operators = Vec::new();
     let mut macros = Vec::with_capacity(answer.stdout.len());
     for line in answer.stdout.split_inclusive(|byte| *byte == b'\n') {
@@ -188,9 +189,13 @@ fn missing(text: &str) -> Vec<String> {
     text.lines().filter_map(quoted).collect()
 }
 
-/// The names in the rule among the other lines.
+/// The names in the rule among the other lines; gcc writes no rule where there is none.
 fn preincluded(text: &str) -> Option<Vec<String>> {
-    let start = if text.starts_with(&format!("{RULE}:")) { 0 } else { text.find(&format!("\n{RULE}:"))? + 1 };
+    let start = match (text.starts_with(&format!("{RULE}:")), text.find(&format!("\n{RULE}:"))) {
+        (true, _) => 0,
+        (false, Some(at)) => at + 1,
+        (false, None) => return Some(Vec::new()),
+    };
     let rule = &text[start..];
     let end = rule.match_indices('\n').map(|(at, _)| at).find(|at| !rule[..*at].ends_with('\\')).unwrap_or(rule.len());
     let names = parse_depfile(&rule.as_bytes()[..end]).ok()?;

@@ -82,17 +82,16 @@ fn enter_program(
     path: &mut Vec<String>,
 ) -> Result<(), ToolchainError> {
     let answer = driver.ask_line(&format!("-print-prog-name={name}"))?;
-    for dir in dirs {
-        for candidate in [format!("{dir}/{target}-{name}"), format!("{dir}/{name}")] {
+    // First under the target's name everywhere, then under its own.
+    for name in [format!("{target}-{name}"), name.to_owned()] {
+        for dir in dirs {
+            let candidate = format!("{dir}/{name}");
             if candidate == answer {
                 loader.enter_program(walker, &answer)?;
                 return Ok(());
             }
             walker.look(&candidate)?;
         }
-    }
-    // Not below the compiler: clang takes it along PATH, first under the target's name.
-    for name in [format!("{target}-{name}"), name.to_owned()] {
         if let Some((dir, found)) = find_in_path(driver, walker, &name)? {
             if !path.contains(&dir) {
                 path.push(dir);
@@ -132,6 +131,8 @@ fn enter_gcc_installations(walker: &mut Walker<'_>, verbose: &str, installed: &s
         let Some(dir) = line.strip_prefix("Found candidate GCC installation: ") else { continue };
         let dir = dir.trim();
         walker.enter(&format!("{dir}/crtbegin.o"))?;
+        // Where a C++ library of its own would come before the system's.
+        walker.look(&format!("{dir}/include/c++"))?;
         // Multilib directories: `32`, `x32`, `64`; each by its own start file.
         for name in walker.list(dir)? {
             if !walker.look(&format!("{dir}/{name}/crtbegin.o"))?.is_absent() {

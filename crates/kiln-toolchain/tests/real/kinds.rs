@@ -1,0 +1,137 @@
+//! What is a compiler and what is not, by behaviour: links, scripts, wrappers, programs that hang or babble.
+
+use crate::support::{DRIVERS, ENVIRONMENT, toolchain};
+use kiln_cas::TreeBuilder;
+use kiln_toolchain::{DigestCache, Entry, Family, LookupEnv, Toolchain, ToolchainError};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+fn discover(driver: &Path) -> Result<Toolchain, ToolchainError> {
+    Toolchain::discover(driver, &LookupEnv::from_pairs(ENVIRONMENT), &mut DigestCache::new())
+}
+
+#[track_caller]
+fn refused(driver: &Path, why: &str) {
+    match discover(driver) {
+        Err(error @ ToolchainError::NotACompiler { .. }) => assert!(error.to_string().contains(why), "{error}"),
+        other => panic!("{}: {other:?}", driver.display()),
+    }
+}
+
+#[test]
+fn every_compiler_is_known_by_what_it_says() {
+    for (driver, family, version, target) in [
+        ("/usr/bin/gcc", Family::Gcc, "12.", "x86_64-linux-gnu"),
+        ("/usr/bin/g++", Family::Gcc, "12.", "x86_64-linux-gnu"),
+        ("/usr/bin/clang-14", Family::Clang, "14.", "x86_64-pc-linux-gnu"),
+        ("/usr/bin/clang++-19", Family::Clang, "19.", "x86_64-pc-linux-gnu"),
+        ("/usr/bin/aarch64-linux-gnu-gcc", Family::Gcc, "12.", "aarch64-linux-gnu"),
+    ] {
+        let found = toolchain(driver);
+        assert_eq!((found.family, found.target.as_str()), (family, target), "{driver}");
+        assert!(found.version.starts_with(version), "{driver}: {}", found.version);
+        assert_eq!((found.host_arch, found.cxx), ("x86_64", driver.contains("++")), "{driver}");
+        assert!(found.is_current(), "{driver}");
+    }
+}
+
+#[test]
+fn the_id_is_the_root_of_the_tree() {
+    let mut ids = std::collections::BTreeSet::new();
+    for driver in DRIVERS {
+        let found = toolchain(driver);
+        let mut tree = TreeBuilder::new();
+        found.add_to(&mut tree).unwrap();
+        assert_eq!(tree.build().root, found.id, "{driver}");
+        assert!(found.entries.is_sorted_by_key(Entry::path) && found.size() > 50 << 20, "{driver}");
+        ids.insert(found.id);
+    }
+    assert_eq!(ids.len(), DRIVERS.len(), "other drivers, other ids");
+    assert_eq!(discover(Path::new("/usr/bin/gcc")).unwrap().id, toolchain("/usr/bin/gcc").id, "found twice, found the same");
+}
+
+#[test]
+fn alternatives_and_users_links_lead_to_the_same_compiler() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("my-cc");
+    symlink("/usr/bin/cc", &own).unwrap();
+    let (cc, own) = (discover(Path::new("/usr/bin/cc")).unwrap(), discover(&own).unwrap());
+    for found in [&cc, &own] {
+        assert_eq!((found.family, &found.version), (Family::Gcc, &toolchain("/usr/bin/gcc").version));
+        assert!(found.entries.iter().any(|entry| matches!(entry, Entry::Symlink { path, .. } if path == "/etc/alternatives/cc")));
+    }
+    assert!(own.entries.iter().any(|entry| entry.path().ends_with("/my-cc")));
+}
+
+#[test]
+fn scripts_wrappers_and_other_programs_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("gcc");
+    std::fs::write(&script, "#!/bin/sh\nexec /usr/bin/gcc \"$@\"\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&script, "script for /bin/sh");
+    refused(Path::new("/usr/bin/c99-gcc"), "script");
+    let wrapped = dir.path().join("clang");
+    symlink("/usr/bin/ccache", &wrapped).unwrap();
+    refused(&wrapped, "ccache");
+    refused(Path::new("/usr/bin/ls"), "no compiler");
+    refused(Path::new("gcc"), "not absolute");
+    refused(dir.path(), "no regular file");
+    let text = dir.path().join("text");
+    std::fs::write(&text, "COLLECT_GCC_OPTIONS").unwrap();
+    refused(&text, "no ELF");
+    assert!(matches!(discover(&dir.path().join("none")), Err(ToolchainError::Io { .. })));
+    let circle = dir.path().join("circle");
+    symlink("circle", &circle).unwrap();
+    assert!(matches!(discover(&circle), Err(ToolchainError::Io { .. })));
+}
+
+/// Compiles a program that passes for a driver until it is asked.
+fn pretender(dir: &Path, body: &str) -> std::path::PathBuf {
+    let source = dir.join("pretender.c");
+    let marks = "const char *a = \"COLLECT_GCC_OPTIONS\";";
+    std::fs::write(&source, format!("#include <stdio.h>\n#include <unistd.h>\n{marks}\nint main(int c, char **v) {{ {body} }}\n"))
+        .unwrap();
+    let program = dir.join("gcc-pretender");
+    let made = std::process::Command::new("/usr/bin/gcc").arg(&source).arg("-o").arg(&program).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    program
+}
+
+#[test]
+fn a_compiled_wrapper_is_betrayed_by_the_driver_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = pretender(dir.path(), "v[0] = \"/usr/bin/gcc\"; return execv(v[0], v);");
+    refused(&program, "starts another driver, /usr/bin/gcc");
+}
+
+#[test]
+fn a_driver_that_babbles_crashes_or_fails_is_an_error_that_names_it() {
+    for (body, why) in [
+        ("return 0;", "names no gcc version"),
+        ("fprintf(stderr, \"gcc version none\\nTarget: x\\n\"); return 0;", "names no gcc version"),
+        ("return 7;", "exits with 7"),
+        ("return *(volatile char *)0;", "signal 11"),
+        ("for (;;) puts(\"y\");", "more than"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let program = pretender(dir.path(), body);
+        match discover(&program) {
+            Err(error @ ToolchainError::Probe { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains(why) && text.contains("gcc-pretender"), "{body}: {text}");
+            }
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_hangs_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = pretender(dir.path(), "for (;;) pause();");
+    let started = std::time::Instant::now();
+    let error = discover(&program).unwrap_err().to_string();
+    assert!(error.contains("no answer within 10 s"), "{error}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+}
