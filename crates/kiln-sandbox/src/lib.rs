@@ -10,11 +10,17 @@
 
 mod blobs;
 mod client;
+mod confine;
 mod error;
+mod init;
 mod job;
 mod layout;
+mod message;
 mod rung;
 mod server;
+mod socket;
+mod sys;
+mod wire;
 
 pub use blobs::{Blobs, BlobsError, LinkKind};
 pub use client::{Canceller, JobHandle, Sandbox, SandboxConfig};

@@ -1,0 +1,154 @@
+//! The helper process: makes namespaces and forks one init a job. Single-threaded, holds no file open for writing.
+
+mod cgroup;
+mod ladder;
+pub(crate) mod view;
+
+use crate::confine::seccomp::Filter;
+use crate::message::{Report, Setup, encode_ready};
+use crate::sys::{self, Forked};
+use crate::wire::Reader;
+use crate::{Rung, init, socket};
+pub(crate) use cgroup::JobGroup;
+use cgroup::Limited;
+use rustix::event::{PollFd, PollFlags};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the inits of all jobs inherit.
+pub(crate) struct Context {
+    pub(crate) rung: Rung,
+    /// The pool of roots: [`view::ROOTS`], or the host's path where there is no view.
+    pub(crate) roots: String,
+    pub(crate) job_user: crate::JobUser,
+    pub(crate) filter: Filter,
+    pub(crate) filter_with_sockets: Filter,
+    pub(crate) landlock: Option<i32>,
+    /// Processes and memory are bounded by cgroups.
+    pub(crate) cgroups: Limited,
+    /// Where the helper and its inits read the end of children and requests to stop.
+    pub(crate) signals: OwnedFd,
+    /// Where a trial says what failed.
+    pub(crate) trial_errors: Option<OwnedFd>,
+}
+
+/// Runs the helper on `socket` (its end of the pair; standard input by convention) until the other end closes, then kills
+/// what still runs. Must be called before any thread is made.
+pub fn server_main(socket: OwnedFd) -> ! {
+    let code = match serve(&socket) {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = socket::send(socket.as_fd(), &encode_ready(&Err(error)), &[]);
+            1
+        }
+    };
+    // Inits die with this process: it is their parent, and they asked for it.
+    sys::exit_now(code)
+}
+
+fn serve(socket: &OwnedFd) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let message = socket::receive(socket.as_fd()).map_err(text)?.ok_or("no set-up came")?;
+    let setup = Setup::decode(&message.bytes).map_err(|_| "malformed set-up")?;
+    let signals = sys::take_signals(&[libc::SIGCHLD, libc::SIGTERM]).map_err(text)?;
+    ladder::prepare_process().map_err(|fail| fail.to_string())?;
+    let report = ladder::choose(&setup, &signals)?;
+    let (mut groups, absent) = cgroup::Groups::open(&setup.cgroups, setup.job_user);
+    view::enter(&setup, report.rung).map_err(|fail| fail.to_string())?;
+    let mut context = ladder::context(&setup, report.rung, signals, None);
+    context.cgroups = groups.limited();
+    let mut report = report;
+    report.absent.extend(absent);
+    socket::send(socket.as_fd(), &encode_ready(&Ok(report)), &[]).map_err(text)?;
+    let mut running: BTreeMap<i32, JobGroup> = BTreeMap::new();
+    loop {
+        let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&context.signals, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(text(errno.into())),
+        }
+        let (request, child) = (fds[0].revents(), fds[1].revents());
+        if !child.is_empty() {
+            let mut buffer = [0; 1024];
+            let _ = rustix::io::read(&context.signals, &mut buffer);
+            while let sys::Reaped::Exited(pid, _) | sys::Reaped::Signalled(pid, _) = sys::reap(false) {
+                running.remove(&pid);
+            }
+        }
+        if !request.is_empty() {
+            match socket::receive(socket.as_fd()) {
+                Ok(Some(message)) => {
+                    if let Some((pid, group)) = start(&context, &mut groups, message) {
+                        running.insert(pid, group);
+                    }
+                }
+                Ok(None) => {
+                    end(running);
+                    return Ok(());
+                }
+                // One request is lost, and its worker sees its socket close.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Kills what still runs, and waits for it, so that its cgroups can be removed.
+fn end(mut running: BTreeMap<i32, JobGroup>) {
+    for pid in running.keys().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    while !running.is_empty() {
+        match sys::reap(true) {
+            sys::Reaped::Exited(pid, _) | sys::Reaped::Signalled(pid, _) => drop(running.remove(&pid)),
+            sys::Reaped::Pending | sys::Reaped::Nobody => return,
+        }
+    }
+}
+
+/// The namespaces that each job has for itself; host name and (mostly) network are the helper's own.
+pub(crate) fn namespaces_of(rung: Rung) -> i32 {
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+    match rung {
+        Rung::UserNamespace | Rung::HostProc => libc::CLONE_NEWUSER | namespaces,
+        Rung::RootNamespace => namespaces,
+        Rung::Chroot | Rung::None => 0,
+    }
+}
+
+/// Forks the init of one job. Whatever fails is told to whoever asked.
+fn start(context: &Context, groups: &mut cgroup::Groups, message: socket::Message) -> Option<(i32, JobGroup)> {
+    let mut input = Reader::new(&message.bytes);
+    let (memory, processes, own_network) = (input.long().ok()?, input.word().ok()?, input.byte().ok()? != 0);
+    let mut fds = message.fds.into_iter();
+    let (job_socket, spec) = (fds.next()?, fds.next()?);
+    let refuse = |step: &str, error: &std::io::Error| {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        let report = Report::SetupFailed { step: step.to_owned(), errno };
+        let _ = socket::send(job_socket.as_fd(), &report.encode(), &[]);
+    };
+    let group = match groups.make(memory, processes) {
+        Ok(group) => group,
+        Err(error) => {
+            refuse("making a cgroup", &error);
+            return None;
+        }
+    };
+    // Jobs without sockets share the helper's empty network; others get one of their own.
+    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
+    let flags = match namespaces_of(context.rung) {
+        0 => 0,
+        flags => flags | network,
+    };
+    match sys::fork(flags, group.fork_into()) {
+        Ok(Forked::Child) => init::main(context, &group, &job_socket, spec),
+        Ok(Forked::Parent { pid, pidfd }) => {
+            let _ = socket::send(job_socket.as_fd(), &Report::Started.encode(), &[pidfd.as_fd()]);
+            Some((pid, group))
+        }
+        Err(error) => {
+            refuse("making a process", &error);
+            None
+        }
+    }
+}
