@@ -4,14 +4,37 @@
 use crate::reason::Reason;
 use crate::source::is_trial;
 
-/// Options whose value is the next argument, which is then no option whatever it looks like. Those missing here cost only
-/// a compile that runs locally, and then only if their value is spelled like one of the options below.
+/// Options whose value is the next argument for every compiler that knows them; it is then no option whatever it looks
+/// like. The tables say the same, and a test compares.
 const VALUED: &[&[u8]] = &[
+    b"--analyzer-output",
+    b"--assert",
+    b"--config",
+    b"--define-macro",
+    b"--dump",
+    b"--dumpbase",
+    b"--dumpbase-ext",
+    b"--dumpdir",
+    b"--entry",
+    b"--imacros",
+    b"--include",
+    b"--include-directory",
+    b"--include-directory-after",
+    b"--include-prefix",
+    b"--include-with-prefix",
+    b"--include-with-prefix-after",
+    b"--include-with-prefix-before",
+    b"--output",
     b"--param",
+    b"--serialize-diagnostics",
+    b"--sysroot",
+    b"--undefine-macro",
+    b"--vfsoverlay",
     b"-A",
     b"-B",
     b"-D",
     b"-F",
+    b"-G",
     b"-I",
     b"-L",
     b"-MF",
@@ -19,30 +42,71 @@ const VALUED: &[&[u8]] = &[
     b"-MQ",
     b"-MT",
     b"-T",
+    b"-Tbss",
+    b"-Tdata",
+    b"-Ttext",
     b"-U",
+    b"-Xanalyzer",
     b"-Xassembler",
     b"-Xclang",
+    b"-Xcuda-fatbinary",
+    b"-Xcuda-ptxas",
     b"-Xlinker",
+    b"-Xoffload-linker",
+    b"-Xopenmp-target",
     b"-Xpreprocessor",
     b"-arch",
     b"-aux-info",
+    b"-cxx-isystem",
+    b"-darwin-target-variant",
+    b"-darwin-target-variant-triple",
+    b"-dependency-dot",
+    b"-dependency-file",
+    b"-dsym-dir",
     b"-dumpbase",
+    b"-dumpbase-ext",
     b"-dumpdir",
     b"-e",
-    b"-framework",
+    b"-fdebug-compilation-dir",
+    b"-fmodules-user-build-path",
+    b"-ftrapv-handler",
+    b"-fxray-instruction-threshold",
+    b"-gen-cdb-fragment-path",
+    b"-gnatO",
+    b"-h",
+    b"-iapinotes-modules",
     b"-idirafter",
+    b"-iframework",
+    b"-iframeworkwithsysroot",
     b"-imacros",
     b"-include",
+    b"-include-pch",
     b"-iprefix",
     b"-iquote",
     b"-isysroot",
     b"-isystem",
+    b"-isystem-after",
+    b"-ivfsoverlay",
+    b"-iwithprefix",
+    b"-iwithprefixbefore",
+    b"-iwithsysroot",
     b"-l",
+    b"-meabi",
     b"-mllvm",
+    b"-module-dependency-dir",
+    b"-mthread-model",
     b"-o",
+    b"-resource-dir",
+    b"-rpath",
+    b"-serialize-diagnostics",
     b"-specs",
+    b"-stdlib++-isystem",
     b"-target",
     b"-u",
+    b"-undefined",
+    b"-vfsoverlay",
+    b"-working-directory",
+    b"-wrapper",
     b"-x",
     b"-z",
 ];
@@ -63,6 +127,8 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
         match arg.as_slice() {
             // A response file may hold anything.
             [b'@', ..] => return None,
+            // gcc takes a value after it, clang does not.
+            b"-R" => return None,
             b"-" => return Some(Reason::Stdin),
             b"-c" | b"-S" | b"--compile" | b"--assemble" => compiles = true,
             b"-E" | b"--preprocess" => preprocesses = Some(Reason::PreprocessOnly),
@@ -92,8 +158,20 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
 mod tests {
     use super::*;
 
+    use crate::table::{Family, Takes, find_option, options, shared_options};
+
     #[test]
-    fn valued_is_sorted() {
+    fn valued_is_what_the_tables_say() {
         assert!(VALUED.is_sorted());
+        let takes_next = |takes: Takes| matches!(takes, Takes::Separate | Takes::Either);
+        for family in [Family::Gcc, Family::Clang] {
+            let other = if family == Family::Gcc { Family::Clang } else { Family::Gcc };
+            for row in shared_options().iter().chain(options(family)) {
+                let elsewhere = find_option(other, row.name).filter(|(opt, _)| opt.name == row.name);
+                let agreed = elsewhere.is_none_or(|(opt, _)| takes_next(opt.takes));
+                let listed = VALUED.binary_search(&row.name.as_bytes()).is_ok();
+                assert_eq!(listed, takes_next(row.takes) && agreed, "{}", row.name);
+            }
+        }
     }
 }

@@ -411,9 +411,10 @@ impl State {
         if let Some((trial, _)) = inputs.iter().find(|(path, _)| source::is_trial(path)) {
             self.refuse(Reason::Probe, trial);
         }
-        if self.kind.is_none() {
-            let reason = if inputs.is_empty() { Reason::NoSource } else { Reason::Link };
-            self.refuse(reason, "neither -c nor -S");
+        if inputs.is_empty() {
+            self.refuse(Reason::NoSource, "no source file");
+        } else if self.kind.is_none() {
+            self.refuse(Reason::Link, "neither -c nor -S");
         }
         let mut main = None;
         for (path, forced) in inputs {
@@ -430,9 +431,6 @@ impl State {
                 Kind::Source(_) if main.is_some() => self.refuse(Reason::MultipleSources, &path),
                 Kind::Source(language) => main = Some((path, language)),
             }
-        }
-        if main.is_none() {
-            self.refuse(Reason::NoSource, "no source file");
         }
         main
     }

@@ -56,7 +56,7 @@ reasons! {
     /// The output is also an input, or two outputs have one name.
     OutputClash = "output-clash", 6;
     /// Several sources in one command.
-    MultipleSources = "multiple-sources", 5;
+    MultipleSources = "multiple-sources", 6;
     /// A header is compiled into a precompiled header, or one is used by name.
     PrecompiledHeader = "precompiled-header", 5;
     /// C++ or clang modules.
@@ -64,7 +64,7 @@ reasons! {
     /// A language that is not C, C++, Objective-C or assembly.
     UnsupportedLanguage = "unsupported-language", 5;
     /// An object or library is named though nothing is linked.
-    LinkerInput = "linker-input", 6;
+    LinkerInput = "linker-input", 7;
     /// A compiler plugin is loaded.
     Plugin = "plugin", 6;
     /// A specs file or another program is put in the compiler's way (`-specs=`, `-wrapper`).
@@ -86,7 +86,7 @@ reasons! {
     /// The result is built for several architectures at once.
     MultipleArch = "multiple-arch", 6;
     /// The static analyser or a rewriter runs in place of the compiler.
-    Analyze = "analyze", 6;
+    Analyze = "analyze", 2;
     /// Something other than an object or assembly is written (syntax trees, interface stubs).
     OtherOutput = "other-output", 6;
     /// The compiler compiles twice and compares.
@@ -110,7 +110,7 @@ reasons! {
     /// The command line is larger than kiln reads.
     TooLong = "too-long", 1;
     /// An option that is in no table: it may write any file.
-    UnknownOption = "unknown-option", 8;
+    UnknownOption = "unknown-option", 5;
 }
 
 impl fmt::Display for Reason {

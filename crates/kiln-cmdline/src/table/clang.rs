@@ -217,6 +217,7 @@ pub(super) static ROWS: &[Opt] = &[
     row("-fd-lines-as-code", N, Code),
     row("-fd-lines-as-comments", N, Code),
     row("-fdebug-compilation-dir", S, CompilationDir),
+    row("-fdebug-compilation-dir=", J, CompilationDir),
     row("-fdebug-default-version=", J, Code),
     row("-fdebug-info-for-profiling", N, Code),
     row("-fdebug-macro", N, Code),

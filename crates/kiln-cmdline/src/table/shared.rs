@@ -91,7 +91,6 @@ pub(super) static ROWS: &[Opt] = &[
     row("-fcx-fortran-rules", N, Code),
     row("-fcx-limited-range", N, Code),
     row("-fdata-sections", N, Code),
-    row("-fdebug-compilation-dir=", J, CompilationDir),
     row("-fdebug-prefix-map=", J, Code),
     row("-fdebug-types-section", N, Code),
     row("-fdelete-null-pointer-checks", N, Code),

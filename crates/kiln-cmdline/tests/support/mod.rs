@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use kiln_cmdline::{Family, Invocation, Refusal, Request, parse};
 
 /// Cuts a command at blanks; `'...'` keeps blanks.
-pub fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut word: Option<String> = None;
     let mut quoted = false;
@@ -28,7 +28,7 @@ pub fn words(line: &str) -> Vec<String> {
 }
 
 /// Reads a command given as words, in a directory whose response files can be read.
-pub fn read_in(family: Family, cxx: bool, args: &[String], env: &[(&str, &str)], dir: &Path) -> Result<Invocation, Refusal> {
+pub(crate) fn read_in(family: Family, cxx: bool, args: &[String], env: &[(&str, &str)], dir: &Path) -> Result<Invocation, Refusal> {
     let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.clone().into_bytes()).collect();
     let env: Vec<(Vec<u8>, Vec<u8>)> =
         env.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
@@ -38,15 +38,15 @@ pub fn read_in(family: Family, cxx: bool, args: &[String], env: &[(&str, &str)],
 }
 
 /// Reads a command given as one line, without files.
-pub fn read(family: Family, line: &str) -> Result<Invocation, Refusal> {
+pub(crate) fn read(family: Family, line: &str) -> Result<Invocation, Refusal> {
     read_in(family, false, &words(line), &[], Path::new("/nowhere"))
 }
 
 /// A directory that is removed when the value goes.
-pub struct TempDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("kiln-cmdline-{name}-{}-{number}", std::process::id()));
@@ -54,11 +54,11 @@ impl TempDir {
         TempDir(path.canonicalize().expect("resolve a temporary directory"))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().expect("a name below the directory")).expect("make a directory");
         std::fs::write(path, text).expect("write a file");
@@ -72,7 +72,7 @@ impl Drop for TempDir {
 }
 
 /// Every regular file below a directory, relative to it.
-pub fn files_below(dir: &Path) -> BTreeSet<String> {
+pub(crate) fn files_below(dir: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = vec![dir.to_path_buf()];
     while let Some(at) = todo.pop() {
@@ -90,22 +90,22 @@ pub fn files_below(dir: &Path) -> BTreeSet<String> {
 
 /// A compiler of the machine. A missing one fails the test.
 #[derive(Clone, Copy)]
-pub struct Compiler {
-    pub program: &'static str,
-    pub family: Family,
-    pub cxx: bool,
+pub(crate) struct Compiler {
+    pub(crate) program: &'static str,
+    pub(crate) family: Family,
+    pub(crate) cxx: bool,
 }
 
-pub const GCC: Compiler = Compiler { program: "gcc", family: Family::Gcc, cxx: false };
-pub const GXX: Compiler = Compiler { program: "g++", family: Family::Gcc, cxx: true };
-pub const CROSS_GCC: Compiler = Compiler { program: "aarch64-linux-gnu-gcc", family: Family::Gcc, cxx: false };
-pub const CLANG_14: Compiler = Compiler { program: "clang-14", family: Family::Clang, cxx: false };
-pub const CLANG_19: Compiler = Compiler { program: "clang-19", family: Family::Clang, cxx: false };
-pub const CLANGXX_19: Compiler = Compiler { program: "clang++-19", family: Family::Clang, cxx: true };
-pub const ALL: &[Compiler] = &[GCC, GXX, CROSS_GCC, CLANG_14, CLANG_19, CLANGXX_19];
+pub(crate) const GCC: Compiler = Compiler { program: "gcc", family: Family::Gcc, cxx: false };
+pub(crate) const GXX: Compiler = Compiler { program: "g++", family: Family::Gcc, cxx: true };
+pub(crate) const CROSS_GCC: Compiler = Compiler { program: "aarch64-linux-gnu-gcc", family: Family::Gcc, cxx: false };
+pub(crate) const CLANG_14: Compiler = Compiler { program: "clang-14", family: Family::Clang, cxx: false };
+pub(crate) const CLANG_19: Compiler = Compiler { program: "clang-19", family: Family::Clang, cxx: false };
+pub(crate) const CLANGXX_19: Compiler = Compiler { program: "clang++-19", family: Family::Clang, cxx: true };
+pub(crate) const ALL: &[Compiler] = &[GCC, GXX, CROSS_GCC, CLANG_14, CLANG_19, CLANGXX_19];
 
 impl Compiler {
-    pub fn run(self, args: &[String], dir: &Path) -> Output {
+    pub(crate) fn run(self, args: &[String], dir: &Path) -> Output {
         Command::new(self.program)
             .args(args)
             .current_dir(dir)
@@ -118,31 +118,31 @@ impl Compiler {
             .unwrap_or_else(|error| panic!("{} must be installed for the tests: {error}", self.program))
     }
 
-    pub fn read(self, args: &[String], dir: &Path) -> Result<Invocation, Refusal> {
+    pub(crate) fn read(self, args: &[String], dir: &Path) -> Result<Invocation, Refusal> {
         read_in(self.family, self.cxx, args, &[], dir)
     }
 }
 
 /// xorshift64*: enough to vary test inputs, the same on every machine.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Random(seed.max(1))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(bound.max(1)).expect("fits")).expect("fits")
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }

@@ -1,0 +1,502 @@
+//! Command lines and what is read from them.
+
+mod support;
+
+use kiln_cmdline::{
+    Family, ForcedInclude, Invocation, Language, MacroOp, OutputKind, Reason, Role, SearchKind, parse, quick_refusal,
+};
+use support::{TempDir, read, read_in, words};
+
+const BOTH: [Family; 2] = [Family::Gcc, Family::Clang];
+
+#[track_caller]
+fn accepted(family: Family, line: &str) -> Invocation {
+    read(family, line).unwrap_or_else(|refusal| panic!("{family:?} {line}: {refusal}"))
+}
+
+#[track_caller]
+fn check_refused(family: Family, line: &str, reason: Reason) {
+    match read(family, line) {
+        Ok(invocation) => panic!("{family:?} {line}: read as {invocation:?}"),
+        Err(refusal) => assert_eq!(refusal.reason, reason, "{family:?} {line}: {refusal}"),
+    }
+}
+
+/// The outputs as `Role:path`, in order.
+#[track_caller]
+fn check_outputs(family: Family, line: &str, expect: &[(Role, &str)]) {
+    let invocation = accepted(family, line);
+    let got: Vec<(Role, &str)> = invocation.outputs.iter().map(|output| (output.role, output.path.as_str())).collect();
+    assert_eq!(got, expect, "{family:?} {line}");
+}
+
+#[track_caller]
+fn check_macros(family: Family, line: &str, expect: &[&str]) {
+    let invocation = accepted(family, line);
+    let got: Vec<String> = invocation
+        .macros
+        .iter()
+        .map(|op| match op {
+            MacroOp::Define(text) => format!("+{text}"),
+            MacroOp::Undefine(text) => format!("-{text}"),
+        })
+        .collect();
+    assert_eq!(got, expect, "{family:?} {line}");
+}
+
+#[track_caller]
+fn check_search(family: Family, line: &str, expect: &[(SearchKind, &str, bool)]) {
+    let invocation = accepted(family, line);
+    let got: Vec<_> = invocation.search.iter().map(|dir| (dir.kind, dir.path.as_str(), dir.in_sysroot)).collect();
+    assert_eq!(got, expect, "{family:?} {line}");
+}
+
+#[track_caller]
+fn check_probe(family: Family, line: &str, expect: &str) {
+    assert_eq!(accepted(family, line).probe_args, words(expect), "{family:?} {line}");
+}
+
+#[test]
+fn plain_compiles() {
+    for family in BOTH {
+        check_outputs(family, "-c a.c", &[(Role::Object, "a.o")]);
+        check_outputs(family, "-c dir/a.b.c -o x/y.o", &[(Role::Object, "x/y.o")]);
+        check_outputs(family, "-S a.c", &[(Role::Assembly, "a.s")]);
+        check_outputs(family, "-MD -c a.c", &[(Role::Object, "a.o"), (Role::DepFile, "a.d")]);
+        check_outputs(family, "-c a.c -MMD -MF d -o o", &[(Role::Object, "o"), (Role::DepFile, "d")]);
+        let invocation = accepted(family, "-c -S a.c -O2 -g");
+        assert_eq!((invocation.output_kind, invocation.debug), (OutputKind::Assembly, true));
+        assert!(!accepted(family, "-c a.c -g -g0").debug);
+        assert!(accepted(family, "-c a.c -g0 -ggdb3").debug);
+        assert!(accepted(family, "-c a.c --coverage").coverage);
+        assert!(accepted(family, "-c a.c -march=native").native);
+        assert!(accepted(family, "-c a.c -mcpu=native+nofp").native);
+        assert!(!accepted(family, "-c a.c -march=x86-64-v3").native);
+        assert!(accepted(family, "-c a.c -Wmissing-include-dirs").warn_missing_include_dirs);
+        assert!(!accepted(family, "-c a.c -Wmissing-include-dirs -Wno-missing-include-dirs").warn_missing_include_dirs);
+    }
+}
+
+#[test]
+fn languages() {
+    let by_suffix = [
+        ("a.c", Language::C, Language::Cxx),
+        ("a.i", Language::CPreprocessed, Language::CxxPreprocessed),
+        ("a.ii", Language::CxxPreprocessed, Language::CxxPreprocessed),
+        ("a.C", Language::Cxx, Language::Cxx),
+        ("a.cc", Language::Cxx, Language::Cxx),
+        ("a.cp", Language::Cxx, Language::Cxx),
+        ("a.cpp", Language::Cxx, Language::Cxx),
+        ("a.CPP", Language::Cxx, Language::Cxx),
+        ("a.cxx", Language::Cxx, Language::Cxx),
+        ("a.c++", Language::Cxx, Language::Cxx),
+        ("a.m", Language::ObjC, Language::ObjC),
+        ("a.mi", Language::ObjCPreprocessed, Language::ObjCPreprocessed),
+        ("a.mm", Language::ObjCxx, Language::ObjCxx),
+        ("a.M", Language::ObjCxx, Language::ObjCxx),
+        ("a.mii", Language::ObjCxxPreprocessed, Language::ObjCxxPreprocessed),
+        ("a.s", Language::Assembler, Language::Assembler),
+        ("a.S", Language::AssemblerWithCpp, Language::AssemblerWithCpp),
+    ];
+    for family in BOTH {
+        for (source, c, cxx) in by_suffix {
+            let args = words(&format!("-c {source}"));
+            let nowhere = std::path::Path::new("/nowhere");
+            assert_eq!(read_in(family, false, &args, &[], nowhere).expect(source).language, c, "{source}");
+            assert_eq!(read_in(family, true, &args, &[], nowhere).expect(source).language, cxx, "{source}");
+        }
+        assert_eq!(accepted(family, "-x c++ -c a.c").language, Language::Cxx);
+        assert_eq!(accepted(family, "-xassembler-with-cpp -c a.c").language, Language::AssemblerWithCpp);
+        assert_eq!(accepted(family, "-x c++ -x none -c a.c").language, Language::C);
+        assert_eq!(accepted(family, "-c a.c -x c++").language, Language::C);
+        assert_eq!(accepted(family, "-x c -c a.o -o b.o").language, Language::C);
+        for language in ["c-header", "c++-header", "objective-c-header"] {
+            check_refused(family, &format!("-x {language} -c a.h"), Reason::PrecompiledHeader);
+        }
+        check_refused(family, "-x c++-module -c a.cc", Reason::Modules);
+        check_refused(family, "-x cuda -c a.cu", Reason::UnsupportedLanguage);
+        check_refused(family, "-x go -c a.go", Reason::UnsupportedLanguage);
+    }
+    assert_eq!(accepted(Family::Gcc, "-c a.sx").language, Language::AssemblerWithCpp);
+    check_refused(Family::Clang, "-c a.sx", Reason::LinkerInput);
+    assert_eq!(accepted(Family::Clang, "-c a.CXX").language, Language::Cxx);
+    check_refused(Family::Gcc, "-c a.CXX", Reason::LinkerInput);
+}
+
+#[test]
+fn refused() {
+    let cases = [
+        ("", Reason::NoSource),
+        ("a.c", Reason::Link),
+        ("a.c -o a", Reason::Link),
+        ("a.o b.o -o a", Reason::Link),
+        ("-E a.c", Reason::PreprocessOnly),
+        ("-E -c a.c", Reason::PreprocessOnly),
+        ("-c a.c -M", Reason::DependenciesOnly),
+        ("-MM a.c", Reason::DependenciesOnly),
+        ("-fsyntax-only a.c", Reason::SyntaxOnly),
+        ("-c", Reason::NoSource),
+        ("-c a.c b.c", Reason::MultipleSources),
+        ("-c a.c -", Reason::Stdin),
+        ("-c -x c -", Reason::Stdin),
+        ("-c a.c b.o", Reason::LinkerInput),
+        ("-c a.h", Reason::PrecompiledHeader),
+        ("-c a.hpp", Reason::PrecompiledHeader),
+        ("-c a.cppm", Reason::Modules),
+        ("-c a.f90", Reason::UnsupportedLanguage),
+        ("-c a.c -o /dev/null", Reason::SpecialOutput),
+        ("-c a.c -o -", Reason::SpecialOutput),
+        ("-S a.c -o /dev/stdout", Reason::SpecialOutput),
+        ("-c a.c -o /proc/self/fd/1", Reason::SpecialOutput),
+        ("-c a.c -MD -MF /dev/stderr", Reason::SpecialOutput),
+        ("-c a.c -o dir/", Reason::SpecialOutput),
+        ("-c a.c -o ''", Reason::SpecialOutput),
+        ("-c a.c -o a.c", Reason::OutputClash),
+        ("-c a.c -MD -MF a.o", Reason::OutputClash),
+        ("-S a.S", Reason::PreprocessOnly),
+        ("-S a.s", Reason::PreprocessOnly),
+        ("-c a.c -v", Reason::Verbose),
+        ("-c a.c -###", Reason::Probe),
+        ("--version", Reason::Probe),
+        ("-print-prog-name=as", Reason::Probe),
+        ("-c conftest.c", Reason::Probe),
+        ("-c CMakeFiles/CMakeScratch/TryCompile-x/a.c", Reason::Probe),
+        ("-c a.c -fplugin=x.so", Reason::Plugin),
+        ("-c a.c -specs=x", Reason::Specs),
+        ("-c a.c -dumpdir x", Reason::SideNames),
+        ("-c a.c -time", Reason::Timing),
+        ("-c a.c -fmodules", Reason::Modules),
+        ("-c a.c -finput-charset=latin1", Reason::Charset),
+        ("-c a.c -save-temps=what", Reason::SaveTemps),
+        ("-c a.c -fno-such-thing", Reason::UnknownOption),
+        ("-c a.c -fwrite-my-secrets", Reason::UnknownOption),
+        ("-c a.c --nonsense", Reason::UnknownOption),
+        ("-c a.c -Wa/b", Reason::UnknownOption),
+        ("-c -ca.c b.c", Reason::UnknownOption),
+        ("-c a.c -o", Reason::MissingValue),
+        ("-c a.c -I", Reason::MissingValue),
+        ("-c a.c -MF", Reason::MissingValue),
+        ("-c a.c -MG -MD", Reason::BadCombination),
+        ("-c a.c -I-", Reason::BadCombination),
+        ("-c a.c -iwithprefix x", Reason::BadCombination),
+        ("-c a.c -dump", Reason::Dump),
+        ("-c a.c -da", Reason::Dump),
+        ("-c a.c -Wa,-o,x", Reason::SideNames),
+        ("-c a.c -Wa,-ag=x", Reason::Timing),
+        ("-c a.c -Wa,--nonsense", Reason::AssemblerOption),
+        ("-c a.c -Wa,@x", Reason::AssemblerOption),
+        ("-c a.c -Wa,other.s", Reason::AssemblerOption),
+        ("-c a.c -Xassembler", Reason::MissingValue),
+        ("-c a.c -Wp,-o,x", Reason::PreprocessorOption),
+        ("-c a.c -Wp,x.c", Reason::PreprocessorOption),
+        ("-c a.c -Wp,-fplugin=x", Reason::PreprocessorOption),
+        ("-c a.c -Wp,-MD", Reason::PreprocessorOption),
+        ("-c a.c -fdiagnostics-format=sarif-file", Reason::OtherOutput),
+        ("-c @no-such-file", Reason::ResponseFile),
+        ("-c a.c ''", Reason::BadCombination),
+    ];
+    for family in BOTH {
+        for (line, reason) in cases {
+            check_refused(family, line, reason);
+        }
+    }
+    let gcc = [
+        ("-c a.c -fdump-tree-all", Reason::Dump),
+        ("-c a.c -fopt-info-vec=x", Reason::Dump),
+        ("-c a.c -fcompare-debug", Reason::CompareDebug),
+        ("-c a.c -wrapper x", Reason::Specs),
+        ("-c -- a.c", Reason::UnknownOption),
+        ("-c a.c -dumpbase x", Reason::SideNames),
+        ("-c a.c -Xclang x", Reason::UnknownOption),
+        ("-c a.c -remap", Reason::Overlay),
+    ];
+    for (line, reason) in gcc {
+        check_refused(Family::Gcc, line, reason);
+    }
+    let clang = [
+        ("-c a.c --config x.cfg", Reason::Config),
+        ("-c a.c --config=x.cfg", Reason::Config),
+        ("-c a.c -Xclang -load -Xclang x.so", Reason::Plugin),
+        ("-c a.c -Xclang -emit-pch", Reason::PrecompiledHeader),
+        ("-c a.c -Xclang -what", Reason::BackendOption),
+        ("-c a.c -Xclang -o -Xclang x", Reason::SideNames),
+        ("-c a.c -Xclang b.c", Reason::BackendOption),
+        ("-c a.c -mllvm -time-passes", Reason::BackendOption),
+        ("-c a.c -mllvm -inline-threshold=/x", Reason::BackendOption),
+        ("-c a.c -Xarch_x86_64 -O2", Reason::MultipleArch),
+        ("-c a.c -arch x86_64", Reason::MultipleArch),
+        ("--analyze a.c", Reason::Analyze),
+        ("-c a.c -include-pch x.pch", Reason::PrecompiledHeader),
+        ("-c a.c -working-directory x", Reason::Overlay),
+        ("-c a.c -emit-ast", Reason::OtherOutput),
+        ("-c a.c -fopenmp-targets=nvptx64", Reason::Offload),
+        ("-c a.c -Wp,-MD,a,b", Reason::PreprocessorOption),
+        ("-c a.c -save-temps -ftime-trace", Reason::SaveTemps),
+        ("-S a.c -g -gsplit-dwarf -fdebug-compilation-dir=x", Reason::BadCombination),
+        ("-c a.c --rsp-quoting=windows", Reason::ResponseFile),
+    ];
+    for (line, reason) in clang {
+        check_refused(Family::Clang, line, reason);
+    }
+}
+
+#[test]
+fn negated_refusals_are_no_refusals() {
+    accepted(Family::Gcc, "-c a.c -fno-modules-ts -fno-compare-debug");
+    accepted(Family::Clang, "-c a.c -fno-modules -fno-implicit-modules");
+}
+
+#[test]
+fn macros_in_order() {
+    for family in BOTH {
+        check_macros(family, "-DA -UB -D C=1 -U D -DE(x)=x -c a.c", &["+A", "-B", "+C=1", "-D", "+E(x)=x"]);
+        // What is handed through comes behind what the driver adds.
+        check_macros(family, "-Wp,-DA,-UB -DC -c a.c -Xpreprocessor -DD=1", &["+C", "+A", "-B", "+D=1"]);
+        check_macros(family, "-D'A=b c' -D'Q=\"x\"' -c a.c", &["+A=b c", "+Q=\"x\""]);
+    }
+    check_macros(Family::Gcc, "--define-macro=A --undefine-macro B -c a.c", &["+A", "-B"]);
+    check_macros(Family::Clang, "-c a.c -Xclang -DA", &["+A"]);
+}
+
+#[test]
+fn search_path() {
+    use SearchKind::{After, Assembler, Normal, Quote, System};
+    for family in BOTH {
+        check_search(
+            family,
+            "-c a.c -Ia -I b -iquote q -isystem s -idirafter z -isystem=sys -I=inc",
+            &[
+                (Normal, "a", false),
+                (Normal, "b", false),
+                (Quote, "q", false),
+                (System, "s", false),
+                (After, "z", false),
+                (System, "sys", true),
+                (Normal, "inc", true),
+            ],
+        );
+        check_search(family, "-c a.c -Wa,-I,x -Wa,-Iy", &[(Assembler, "x", false), (Assembler, "y", false)]);
+        check_search(family, "-c a.c -iprefix p/ -iwithprefixbefore b", &[(Normal, "p/b", false)]);
+        let invocation = accepted(family, "-c a.c --sysroot=/s -isysroot /i -nostdinc -nostdinc++");
+        assert_eq!(invocation.sysroot.as_deref(), Some("/s"));
+        assert_eq!(invocation.isysroot.as_deref(), Some("/i"));
+        assert!(invocation.nostdinc && invocation.nostdincxx);
+    }
+    check_search(Family::Gcc, "-c a.c -iprefix p/ -iwithprefix b", &[(System, "p/b", false)]);
+    check_search(Family::Clang, "-c a.c -iprefix p/ -iwithprefix b", &[(After, "p/b", false)]);
+    check_search(Family::Gcc, "-c a.c -I$SYSROOT/x", &[(Normal, "/x", true)]);
+    check_search(Family::Clang, "-c a.c -iwithsysroot /x", &[(System, "/x", true)]);
+    let clang = accepted(Family::Clang, "-c a.c -nobuiltininc -nostdlibinc -resource-dir r -B b --gcc-toolchain=/g");
+    assert!(clang.nobuiltininc && clang.nostdlibinc);
+    assert_eq!(clang.input_dirs, ["r", "b", "/g"]);
+}
+
+#[test]
+fn forced_includes() {
+    for family in BOTH {
+        let invocation = accepted(family, "-include b.h -imacros m.h -include c.h -c a.c");
+        let names: Vec<_> = invocation.forced_includes.iter().map(|f| (f.name.as_str(), f.macros_only)).collect();
+        assert_eq!(names, [("m.h", true), ("b.h", false), ("c.h", false)]);
+    }
+    let gcc = accepted(Family::Gcc, "--include=b.h -c a.c");
+    assert_eq!(gcc.forced_includes, [ForcedInclude { name: "b.h".into(), macros_only: false }]);
+}
+
+#[test]
+fn dependencies() {
+    for family in BOTH {
+        assert_eq!(accepted(family, "-c a.c").dep, None);
+        assert_eq!(accepted(family, "-c a.c -MF x").dep, None);
+        assert_eq!(accepted(family, "-c a.s -MD").dep, None);
+        let dep = accepted(family, "-c a.c -MD -MT t -MQ q$ -MP -MMD").dep.expect("dependencies");
+        assert_eq!((dep.file.as_deref(), dep.system_headers, dep.phony), (Some("a.d"), false, true));
+        let targets: Vec<_> = dep.targets.iter().map(|target| (target.text.as_str(), target.quoted)).collect();
+        assert_eq!(targets, [("t", false), ("q$", true)]);
+        assert_eq!(accepted(family, "-c a.c -MD -MF -").dep.expect("dependencies").file, None);
+        let inner = accepted(family, "-c a.c -Wp,-MMD,x/.a.d -o x/a.o").dep.expect("dependencies");
+        assert_eq!((inner.file.as_deref(), inner.system_headers), (Some("x/.a.d"), false));
+    }
+    assert!(accepted(Family::Gcc, "-c a.c -MMD -Wp,-MD,x").dep.expect("dependencies").system_headers);
+    assert!(!accepted(Family::Clang, "-c a.c -MMD -Wp,-MD,x").dep.expect("dependencies").system_headers);
+}
+
+#[test]
+fn files_read() {
+    let gcc = accepted(Family::Gcc, "-c d/a.c -o o/x.o -fprofile-use=prof -fauto-profile");
+    assert_eq!(
+        gcc.input_files,
+        ["fbdata.afdo", "prof", "prof/#nowhere#o#x.gcda", "/nowhere/o/x.gcda"],
+        "gcc's profiles are named after the output"
+    );
+    let clang = accepted(Family::Clang, "-c a.c -fprofile-use -fsanitize-ignorelist=l.txt -fbasic-block-sections=list=b");
+    assert_eq!(clang.input_files, ["l.txt", "b", "default.profdata"]);
+    let clang = accepted(Family::Clang, "-c a.c -fprofile-use=p/ -fno-sanitize-ignorelist -fbasic-block-sections=all");
+    assert_eq!(clang.input_files, ["p/", "p/default.profdata"]);
+}
+
+#[test]
+fn what_the_preprocessor_is_asked_with() {
+    for family in BOTH {
+        check_probe(
+            family,
+            "-c a.c -o x.o -DX -UY -Ii -include f.h -MD -MF d -Wall -Wno-error -g3 -O2 -std=gnu11 -fPIC -pthread -march=native \
+             --sysroot /s -nostdinc -pipe -lm -Wl,-z,now -fdiagnostics-color --coverage -fno-exceptions -B b -save-temps",
+            "-g3 -O2 -std=gnu11 -fPIC -pthread -march=native --sysroot /s -nostdinc -fno-exceptions -B b",
+        );
+    }
+    check_probe(Family::Gcc, "-c a.c -Wp,-fno-working-directory,-DX -Wp,-undef -mthumb", "-mthumb -Wp,-undef");
+    check_probe(
+        Family::Clang,
+        "-c a.c -target x86_64-linux-gnu -Xclang -target-feature -Xclang +avx2 -mllvm -inline-threshold=1",
+        "-target x86_64-linux-gnu -Xclang -target-feature -Xclang +avx2",
+    );
+}
+
+#[test]
+fn environment() {
+    let nowhere = std::path::Path::new("/nowhere");
+    let args = words("-c a.c");
+    let read_env = |env: &[(&str, &str)]| read_in(Family::Gcc, false, &args, env, nowhere);
+    let pairs = |list: &[(&str, &str)]| list.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect::<Vec<_>>();
+    let plain = read_env(&[("PATH", "/bin"), ("HOME", "/root"), ("TERM", "xterm")]).expect("plain");
+    assert_eq!(plain.env, pairs(&[("PWD", "/nowhere")]));
+    assert_eq!(plain.terminal_env, pairs(&[("TERM", "xterm")]));
+    let env = [
+        ("TZ", "UTC"),
+        ("PWD", "/link"),
+        ("LC_ALL", "C"),
+        ("CPATH", "x"),
+        ("CPLUS_INCLUDE_PATH", "y"),
+        ("C_INCLUDE_PATH", "z"),
+        ("SOURCE_DATE_EPOCH", "1"),
+        ("GCC_COLORS", "c"),
+        ("LD_PRELOAD", ""),
+    ];
+    let full = read_env(&env).expect("full");
+    assert_eq!(
+        full.env,
+        pairs(&[
+            ("CPATH", "x"),
+            ("C_INCLUDE_PATH", "z"),
+            ("LC_ALL", "C"),
+            ("PWD", "/link"),
+            ("SOURCE_DATE_EPOCH", "1"),
+            ("TZ", "UTC"),
+        ])
+    );
+    assert_eq!(read_env(&[("PWD", "relative")]).expect("relative").env, pairs(&[("PWD", "/nowhere")]));
+    let colored = read_in(Family::Gcc, false, &words("-c a.c -fdiagnostics-color=always"), &env, nowhere).expect("colour");
+    assert!(colored.env.contains(&("GCC_COLORS".to_owned(), "c".to_owned())));
+    for name in [
+        "GCC_COMPARE_DEBUG",
+        "GCC_EXEC_PREFIX",
+        "COMPILER_PATH",
+        "CCC_OVERRIDE_OPTIONS",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "DEPENDENCIES_OUTPUT",
+        "SUNPRO_DEPENDENCIES",
+        "COLLECT_GCC",
+        "LLVM_WHATEVER",
+        "CLANG_NEW",
+        "D_INCLUDE_PATH",
+    ] {
+        let refusal = read_env(&[(name, "x")]).expect_err(name);
+        assert_eq!((refusal.reason, refusal.detail.as_str()), (Reason::Environment, name));
+    }
+}
+
+#[test]
+fn response_files() {
+    let dir = TempDir::new("response");
+    dir.write("one", "-DA='x y' @sub/two");
+    dir.write("sub/two", "-O2 \"-DB=1\" -c a.c\n");
+    dir.write("loop", "@loop");
+    for family in BOTH {
+        let args = words("@one -o x.o");
+        let invocation = read_in(family, false, &args, &[], dir.path()).expect("read");
+        assert_eq!(invocation.args, args);
+        assert_eq!(invocation.expanded, ["-DA=x y", "-O2", "-DB=1", "-c", "a.c", "-o", "x.o"]);
+        assert_eq!(invocation.response_files, ["one", "sub/two"]);
+        for bad in ["@loop", "@missing", "@sub"] {
+            let refusal = read_in(family, false, &words(&format!("-c a.c {bad}")), &[], dir.path()).expect_err(bad);
+            assert_eq!(refusal.reason, Reason::ResponseFile, "{bad}");
+        }
+    }
+}
+
+#[test]
+fn a_wide_tree_of_response_files_ends() {
+    let dir = TempDir::new("wide");
+    dir.write("a", &"@b ".repeat(100));
+    dir.write("b", &"@c ".repeat(100));
+    dir.write("c", "-DX");
+    let refusal = read_in(Family::Gcc, false, &words("-c a.c @a"), &[], dir.path()).expect_err("too many");
+    assert_eq!(refusal.reason, Reason::ResponseFile);
+}
+
+fn parse_bytes(args: &[&[u8]], env: &[(&[u8], &[u8])]) -> Result<Invocation, kiln_cmdline::Refusal> {
+    let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    parse(&kiln_cmdline::Request {
+        family: Family::Gcc,
+        cxx_driver: false,
+        args: &args,
+        env: &env,
+        cwd: "/nowhere",
+        read_file: &|_| None,
+    })
+}
+
+#[test]
+fn not_utf8() {
+    assert_eq!(parse_bytes(&[b"-c", b"\xff.c"], &[]).expect_err("name").reason, Reason::NotUtf8);
+    assert_eq!(parse_bytes(&[b"-c", b"a.c", b"-D\xfe"], &[]).expect_err("macro").reason, Reason::NotUtf8);
+    assert_eq!(parse_bytes(&[b"-c", b"a.c"], &[(b"CPATH", b"\xff")]).expect_err("CPATH").reason, Reason::NotUtf8);
+    assert!(parse_bytes(&[b"-c", b"a.c"], &[(b"JUNK\xff", b"\xff"), (b"JUNK", b"\xff")]).is_ok());
+}
+
+#[test]
+fn odd_names() {
+    for family in BOTH {
+        let name = "new\nline tab\t'quote\".c";
+        let invocation = parse_bytes(&[b"-c", name.as_bytes()], &[]).expect("a newline is a character");
+        assert_eq!(invocation.source, name);
+        assert_eq!(accepted(family, "-c dir.c/a.c").outputs[0].path, "a.o");
+        assert_eq!(accepted(family, "-c ./-a.c").outputs[0].path, "-a.o");
+        assert_eq!(accepted(family, "-c a.c -o -x.o").outputs[0].path, "-x.o");
+        assert_eq!(accepted(family, "-c a.c -o é.o").outputs[0].path, "é.o");
+    }
+    assert_eq!(accepted(Family::Clang, "-c -o x.o -- -a.c").source, "-a.c");
+}
+
+#[test]
+fn quick_refusals() {
+    let cases = [
+        ("", Some(Reason::NoSource)),
+        ("--version", Some(Reason::Probe)),
+        ("-v", Some(Reason::NoSource)),
+        ("a.c -o a", Some(Reason::Link)),
+        ("-o prog a.o -lc", Some(Reason::Link)),
+        ("-E a.c", Some(Reason::PreprocessOnly)),
+        ("-E -dM -", Some(Reason::Stdin)),
+        ("-c conftest.c", Some(Reason::Probe)),
+        ("-c -o x.o /b/CMakeFiles/CMakeTmp/t.c", Some(Reason::Probe)),
+        ("-print-search-dirs", Some(Reason::Probe)),
+        ("-M a.c", Some(Reason::DependenciesOnly)),
+        ("-c a.c", None),
+        ("-c -MT -E a.c", None),
+        ("-c -include -M a.c", None),
+        ("-c -o conftest.o a.c", None),
+        ("-S a.c", None),
+        ("@args", None),
+        ("-E @args", Some(Reason::PreprocessOnly)),
+    ];
+    for (line, expect) in cases {
+        let args: Vec<Vec<u8>> = words(line).into_iter().map(String::into_bytes).collect();
+        let got = quick_refusal(&args);
+        // A response file ends the quick look, whatever came before it.
+        let expect = if line.contains('@') { None } else { expect };
+        assert_eq!(got, expect, "{line}");
+    }
+}
