@@ -166,17 +166,13 @@ impl<'a> Walker<'a> {
             } else if pending.iter().all(String::is_empty) {
                 return Ok((Place::File(child), steps));
             } else {
-                // A file where a directory would have to be: the path leads nowhere while the file's stamp stays.
-                self.watch_other(&child, &metadata);
+                // A file where a directory would have to be: the path leads nowhere.
+                self.watch.name(&current, &name, Expect::Other);
                 return Ok((Place::Absent, steps));
             }
         }
         let place = if current.is_empty() { "/".to_owned() } else { current };
         Ok((Place::Directory(place), steps))
-    }
-
-    fn watch_other(&mut self, path: &str, metadata: &std::fs::Metadata) {
-        self.watch.file(path, crate::FileStamp::of(metadata), None);
     }
 
     fn read_link(&self, path: &str) -> Result<String, ToolchainError> {

@@ -16,6 +16,8 @@ pub(crate) enum Expect {
     Link(String),
     /// A directory.
     Directory,
+    /// Anything through which no path leads.
+    Other,
 }
 
 #[derive(Debug)]
@@ -151,6 +153,7 @@ fn name_holds(path: &Path, expect: &Expect) -> bool {
     match (std::fs::symlink_metadata(path), expect) {
         (Err(_), Expect::Absent) => true,
         (Ok(metadata), Expect::Directory) => metadata.is_dir(),
+        (Ok(metadata), Expect::Other) => !metadata.is_dir() && !metadata.is_symlink(),
         (Ok(metadata), Expect::Link(target)) => {
             metadata.is_symlink()
                 && std::fs::read_link(path).is_ok_and(|now| now.as_os_str().as_encoded_bytes() == target.as_bytes())
