@@ -100,26 +100,31 @@ impl Credentials {
         Ok(Credentials::with(Some(path.to_owned()), read(path)?, stamp))
     }
 
-    /// Makes a new file at `path` with one random token a role, replacing what is there, and takes it: the credential of
-    /// a loopback listener for which none is configured.
+    /// Takes the file at `path`, making it with one random token a role where it is missing: the credential of loopback
+    /// listeners for which none is configured. Several services may share it; the first one makes it.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn generate(path: &Path) -> Result<Credentials, CredentialsError> {
+    /// The file cannot be written, or what is there is not private.
+    pub fn ensure(path: &Path) -> Result<Credentials, CredentialsError> {
         let io = |error| TokenError::Io { path: path.to_owned(), error };
-        let mut text = String::from("# Made at start by a loopback listener: role name token.\n");
+        let mut text = String::from("# Made at start for loopback listeners: role name token.\n");
         for role in [Role::User, Role::Worker, Role::Admin] {
             text.push_str(&format!("{role} loopback {}\n", Token::random().expose()));
         }
         let aside = path.with_extension(format!("{}.new", std::process::id()));
-        let write = || {
+        let make = || {
             let _ = std::fs::remove_file(&aside);
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
             file.write_all(text.as_bytes())?;
-            std::fs::rename(&aside, path)
+            // A link, unlike a rename, never replaces what another service has just made.
+            let linked = std::fs::hard_link(&aside, path);
+            std::fs::remove_file(&aside)?;
+            linked
         };
-        write().map_err(io)?;
-        Credentials::from_file(path)
+        match make() {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(io(error).into()),
+            _ => Credentials::from_file(path),
+        }
     }
 
     /// Credentials from values, for tests and embedded services.
@@ -316,7 +321,7 @@ mod tests {
     fn credentials_made_at_start_serve_each_role_and_show_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("loopback");
-        let credentials = Credentials::generate(&path).unwrap();
+        let credentials = Credentials::ensure(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         for role in [Role::User, Role::Worker, Role::Admin] {
             let token = Token::from_file(&path, role).unwrap();
@@ -324,7 +329,9 @@ mod tests {
             assert!(!format!("{token:?} {credentials:?}").contains(token.expose()));
         }
         let first = Token::from_file(&path, Role::User).unwrap();
-        Credentials::generate(&path).unwrap();
-        assert_ne!(first, Token::from_file(&path, Role::User).unwrap(), "each start makes its own");
+        Credentials::ensure(&path).unwrap();
+        assert_eq!(first, Token::from_file(&path, Role::User).unwrap(), "the second service takes what the first made");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Credentials::ensure(&path).is_err());
     }
 }

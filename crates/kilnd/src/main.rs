@@ -1,2 +1,33 @@
-//! All services and the heavy commands of kiln.
-fn main() {}
+//! `kilnd`: every service of kiln and the heavy commands. Reads the configuration once and hands typed settings on; what
+//! a service does stands in the service's crate.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod config;
+mod exit;
+mod lock;
+mod logging;
+mod roles;
+mod secrets;
+mod serving;
+mod shutdown;
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    match argv.get(1).and_then(|word| word.to_str()) {
+        // Before anything that could make a thread: this process forks.
+        Some("sandbox-server") => match std::io::stdin().as_fd().try_clone_to_owned() {
+            Ok(socket) => kiln_sandbox::server_main(socket),
+            Err(error) => exit::say(&format!("sandbox-server: no socket on standard input: {error}"), Exit::Failure),
+        },
+        _ => args::run(argv),
+    }
+    .into()
+}
