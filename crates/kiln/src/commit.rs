@@ -123,14 +123,19 @@ fn put_files(done: &Done, fds: &[OwnedFd], target: &Target) -> io::Result<()> {
         }
     }
     // From here on a result takes its place whole; until here, a signal ends this process with nothing changed.
-    if result.is_ok() && !held.is_pending() {
-        result = steps.iter().try_for_each(|step| finish(step, fds, &held));
-    } else if result.is_ok() {
+    let mut placed = 0;
+    if result.is_ok() && held.is_pending() {
         result = Err(io::Error::from(io::ErrorKind::Interrupted));
     }
+    while result.is_ok() && placed < steps.len() {
+        result = finish(&steps[placed], fds, &held);
+        placed += usize::from(result.is_ok());
+    }
     if result.is_err() {
-        for aside in steps.iter().filter_map(|step| step.aside.as_ref()) {
-            let _ = fs::remove_file(aside);
+        for (at, step) in steps.iter().enumerate() {
+            if let Some(aside) = &step.aside {
+                let _ = fs::remove_file(if at < placed { step.path } else { aside });
+            }
         }
     }
     result
@@ -191,6 +196,10 @@ fn may_replace(path: &Path, meta: &Metadata, manner: Manner) -> io::Result<bool>
     let kind = meta.file_type();
     if kind.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    // The assembler seeks in what it writes.
+    if kind.is_fifo() && manner == Manner::Unlink {
+        return Err(io::Error::from(io::ErrorKind::NotSeekable));
     }
     if !kind.is_file() && !kind.is_symlink() {
         return Ok(false);

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::io::Seek;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 
 use kiln_frame::sys;
 
@@ -42,7 +44,10 @@ fn try_spool(max: u64) -> io::Result<Spooled> {
         return Ok(Spooled::TooLong);
     }
     sys::seal(&memory)?;
-    sys::become_stdin(&memory)?;
+    memory.rewind()?;
+    // A description of its own where /proc allows, since the daemon's reading would move a shared position.
+    let own = File::open(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+    sys::become_stdin(own.as_ref().unwrap_or(&memory))?;
     Ok(Spooled::Whole(memory))
 }
 
