@@ -20,6 +20,17 @@ use std::ffi::CStr;
 
 use mode::Mode;
 
+pub use mode::is_compiler;
+
+/// Connects to the daemon of this process's view, starting one where there is none. For a process with one thread.
+///
+/// # Errors
+/// One line of why there is none.
+pub fn daemon() -> Result<kiln_frame::Connection, String> {
+    let env = environment::Environment::current();
+    start::connect(&env, &kiln_frame::Identity::current()).map_err(|none| none.why)
+}
+
 /// All of `kiln`, from a command line (`argv[0]` included) to an exit code; often it becomes another program instead.
 pub fn kiln(argv: &[&CStr]) -> i32 {
     kiln_frame::sys::guard_standard_descriptors();

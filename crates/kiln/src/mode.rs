@@ -102,7 +102,7 @@ pub(crate) fn base(path: &[u8]) -> &[u8] {
 
 /// Whether a link of this name stands in for a compiler: a known name, possibly after a target (`x86_64-linux-gnu-`) and
 /// before a version (`-12`, `-19.1`). Links of other names run their command under a light slot.
-pub(crate) fn is_compiler(name: &[u8]) -> bool {
+pub fn is_compiler(name: &[u8]) -> bool {
     let versioned = |name: &[u8]| -> usize {
         let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
         let dash = digits > 0 && name.len() > digits && name[name.len() - digits - 1] == b'-';
