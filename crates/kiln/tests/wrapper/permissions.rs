@@ -10,8 +10,8 @@ use crate::home::Home;
 use crate::home::UNDER_TEST;
 use crate::home::install;
 
-/// The user and group that own nothing.
-const NOBODY: &str = "65534";
+/// A user and group that own nothing and that nothing else runs as: processes of `nobody` would count against its limit.
+const NOBODY: &str = "64123";
 
 /// True when this process is an ordinary user, and `test` goes on. To root, runs `test` again as one, and gives false.
 #[track_caller]

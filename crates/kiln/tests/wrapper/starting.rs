@@ -20,6 +20,7 @@ use crate::home::Home;
 use crate::home::complained;
 use crate::home::locally;
 use crate::home::said;
+use crate::permissions::with_own_mounts;
 
 /// A home with a `kilnd` that notes how it was started. Dropping it ends every daemon it started.
 struct Starting {
@@ -272,11 +273,22 @@ fn a_socket_left_by_a_dead_daemon_is_no_daemon() {
 
 #[test]
 fn without_any_place_for_a_socket_the_compiler_runs() {
+    if !with_own_mounts("starting::without_any_place_for_a_socket_the_compiler_runs") {
+        return;
+    }
     let home = Home::new();
     home.script("real/gcc", "#!/bin/sh\necho ran\n");
-    fs::write(home.dir.join("file"), "").unwrap();
-    let mut command = home.command(home.dir.join("masq/gcc"));
-    command.env("KILN_DIR", home.dir.join("file/none")).env("HOME", "/nonexistent").args(["-c", "a.c"]);
-    // /tmp/kiln-UID may serve; in any case the compile works and says nothing.
-    assert_eq!(said(&command.env("KILN_FALLBACK", "silent").output().unwrap()), "ran\n");
+    let mount = |args: &[&str]| assert!(Command::new("mount").args(args).status().unwrap().success());
+    mount(&["--bind", "/tmp", "/tmp"]);
+    mount(&["-o", "remount,bind,ro", "/tmp"]);
+    // A read-only home, and none.
+    for dir in [home.dir.to_str().unwrap(), "/proc/none", ""] {
+        let mut command = home.command(home.dir.join("masq/gcc"));
+        command.env("KILN_DIR", dir).env("HOME", dir).args(["-c", "a.c"]);
+        assert_eq!(said(&command.output().unwrap()), "ran\n", "{dir}");
+        let output = command.env("KILN_FALLBACK", "fail").output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(complained(&output).starts_with("kiln: no directory for the socket: /tmp/kiln-"), "{}", complained(&output));
+    }
+    assert!(Command::new("umount").arg("/tmp").status().unwrap().success());
 }
