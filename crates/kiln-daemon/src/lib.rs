@@ -1,1 +1,29 @@
 //! The daemon: from a wrapper's request to verified results. One a user, host and view.
+//!
+//! A request's way: `listen` takes it off the socket, `analyse` reads it into an action (with `files`, `toolchains`, `inputs`
+//! and `root`), `unit` follows it to an end (`course` decides, `local` and `farm` do), `reply` packs what the wrapper commits.
+//! What became of it is in `stats` and `journal`, which `control` answers from.
+
+#![forbid(unsafe_code)]
+
+mod analyse;
+mod control;
+mod course;
+mod daemon;
+mod farm;
+mod files;
+mod inputs;
+mod journal;
+mod listen;
+mod local;
+mod reply;
+mod root;
+mod slots;
+mod stats;
+mod toolchains;
+mod unit;
+mod wire;
+
+pub use daemon::{Fallback, Settings, run};
+pub use farm::FarmSettings;
+pub use stats::{Hits, Stats};

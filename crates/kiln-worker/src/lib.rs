@@ -1,1 +1,26 @@
-//! The worker service: REAPI CAS, ByteStream, Execution and Capabilities over the sandbox.
+//! The worker: REAPI CAS, ByteStream, Execution and Capabilities over the sandbox, and the executor that the daemon embeds.
+
+#![forbid(unsafe_code)]
+
+mod blob_client;
+mod blobs;
+mod executor;
+mod fetch;
+mod home;
+mod load;
+mod operations;
+mod publish;
+mod service;
+mod verdict;
+
+pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
+pub use executor::{
+    CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, HOST_ROOT_PROPERTY, Prepared, ROOT_PROPERTY, TERMINAL_PROPERTY,
+    essence,
+};
+pub use home::home;
+pub use operations::name as operation_name;
+pub use verdict::{Doubt, Verdict, judge, judge_plain};
+
+/// Metadata key under which a grant's token travels.
+pub const GRANT_KEY: &str = "kiln-grant-bin";

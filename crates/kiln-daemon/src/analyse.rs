@@ -1,0 +1,321 @@
+//! From a wrapper's request to an action: read the command line, find the toolchain and the inputs, build the root. Blocks.
+
+use kiln_cas::{Action, Command, Digest, TreeBuilder};
+use kiln_cmdline::{Family, Invocation, Refusal, Request};
+use kiln_frame::Compile;
+use kiln_sandbox::KILN_ROOT;
+use kiln_toolchain::{LookupEnv, Toolchain};
+use kiln_worker::{ROOT_PROPERTY, TERMINAL_PROPERTY};
+use rustix::fs::FileType;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::files::{Epoch, Files, WalkEnd, join};
+use crate::inputs::{self, Form};
+use crate::root::{FilledRoot, Root, RootError};
+use crate::toolchains::{Toolchains, lookup_args};
+
+/// Largest response file read: a 2 MB command line is the largest that the kernel passes on, four times that.
+const RESPONSE_FILE_MAX: u64 = 8 << 20;
+
+/// The unit runs here untouched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Stable code.
+    pub(crate) reason: String,
+    /// What showed it.
+    pub(crate) detail: String,
+    /// Whether the command is worth a heavy slot (it compiles or links) or is over in a moment.
+    pub(crate) heavy: bool,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: &str, detail: impl Into<String>) -> Refused {
+        Refused { reason: reason.to_owned(), detail: detail.into(), heavy: true }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        use kiln_cmdline::Reason;
+        let heavy = !matches!(
+            refusal.reason,
+            Reason::Probe | Reason::NoSource | Reason::DependenciesOnly | Reason::PreprocessOnly | Reason::SyntaxOnly
+        );
+        Refused { reason: refusal.reason.as_str().to_owned(), detail: refusal.detail, heavy }
+    }
+}
+
+impl From<RootError> for Refused {
+    fn from(error: RootError) -> Refused {
+        let code = match error {
+            RootError::Read { .. } => "unreadable-input",
+            RootError::Special(_) => "special-input",
+            RootError::Tree(_) => "changing-tree",
+            RootError::TooLarge(_) => "too-many-inputs",
+        };
+        Refused::new(code, error.to_string())
+    }
+}
+
+/// Where a blob's bytes are.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A file of the client, which may have changed since.
+    File(Arc<str>),
+    /// A message made here.
+    Memory(Arc<[u8]>),
+}
+
+/// A unit that can run anywhere.
+#[derive(Clone)]
+pub(crate) struct Analysed {
+    pub(crate) unit: Invocation,
+    pub(crate) toolchain: Arc<Toolchain>,
+    pub(crate) action: Action,
+    pub(crate) command: Command,
+    pub(crate) action_digest: Digest,
+    /// Every blob of the input root, and the action and command themselves.
+    pub(crate) blobs: BTreeMap<Digest, Source>,
+    /// Blobs that only this unit needs: its source and its messages; all others are shared.
+    pub(crate) own: Vec<Digest>,
+    pub(crate) form: Form,
+    /// Files of the closure, for `kiln explain`.
+    pub(crate) inputs: Vec<String>,
+}
+
+/// What the analysis needs of the daemon.
+pub(crate) struct Analyst<'a> {
+    pub(crate) files: &'a Files,
+    pub(crate) scans: &'a inputs::Scans,
+    pub(crate) toolchains: &'a Toolchains,
+}
+
+impl Analyst<'_> {
+    /// Reads a request to its end.
+    pub(crate) fn analyse(&self, request: &Compile, epoch: Epoch) -> Result<Analysed, Refused> {
+        let compiler = text(&request.compiler)?;
+        let cwd = text(&request.cwd)?;
+        let env = split_env(&request.env);
+        let lookup = LookupEnv::from_pairs(env.iter().filter_map(|(name, value)| {
+            Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+        }));
+        let driver = Path::new(compiler);
+        let first = self.toolchain(driver, &lookup, epoch)?;
+        let unit = kiln_cmdline::parse(&Request {
+            family: match first.family {
+                kiln_toolchain::Family::Gcc => Family::Gcc,
+                kiln_toolchain::Family::Clang => Family::Clang,
+            },
+            cxx_driver: first.cxx,
+            args: &request.args,
+            env: &env,
+            cwd,
+            read_file: &|path| read_response_file(&absolute(cwd, path)),
+        })?;
+        let args = lookup_args(&unit.probe_args);
+        let toolchain = match args.is_empty() {
+            true => first,
+            false => self.toolchain(driver, &LookupEnv { args, ..lookup }, epoch)?,
+        };
+        if unit.native {
+            return Err(Refused::new("native", "the command asks for this machine's own processor"));
+        }
+        self.build(unit, toolchain, cwd, epoch)
+    }
+
+    fn toolchain(&self, driver: &Path, env: &LookupEnv, epoch: Epoch) -> Result<Arc<Toolchain>, Refused> {
+        let found = self.toolchains.get(driver, env, epoch, self.files.now());
+        found.map_err(|error| Refused::new("not-a-compiler", error.to_string()))
+    }
+
+    fn build(&self, unit: Invocation, toolchain: Arc<Toolchain>, cwd: &str, epoch: Epoch) -> Result<Analysed, Refused> {
+        self.check_outputs(&unit, cwd, epoch)?;
+        let mut base = TreeBuilder::new();
+        toolchain.add_to(&mut base).map_err(RootError::from)?;
+        let mut root = Root::new(self.files, epoch, base);
+        root.add(cwd)?;
+        if let Some((_, pwd)) = unit.env.iter().find(|(name, _)| name == "PWD") {
+            root.add(pwd)?;
+        }
+        for output in &unit.outputs {
+            root.add(parent_of(&absolute(cwd, &output.path)))?;
+        }
+        for file in unit.response_files.iter().chain(&unit.input_files) {
+            root.add(&absolute(cwd, file))?;
+        }
+        for directory in &unit.input_dirs {
+            root.add_whole(&absolute(cwd, directory))?;
+        }
+        let form = inputs::enter(self, &unit, &toolchain, cwd, epoch, &mut root)?;
+        let source = match root.add(&absolute(cwd, &unit.source))? {
+            crate::root::Added::File(path) => path,
+            _ => return Err(Refused::new("no-source", unit.source.clone())),
+        };
+        let inputs = root.input_paths();
+        let filled = root.finish()?;
+        Ok(self.action(unit, toolchain, cwd, form, &source, inputs, filled))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
+    fn action(
+        &self,
+        unit: Invocation,
+        toolchain: Arc<Toolchain>,
+        cwd: &str,
+        form: Form,
+        source: &str,
+        inputs: Vec<String>,
+        filled: FilledRoot,
+    ) -> Analysed {
+        let mut arguments = vec![toolchain.driver.to_string_lossy().into_owned()];
+        arguments.extend(unit.args.iter().cloned());
+        let mut environment = unit.env.clone();
+        environment.push(("PATH".to_owned(), toolchain.search_path.clone()));
+        environment.sort();
+        let mut output_paths: Vec<String> = unit.outputs.iter().map(|output| output.path.clone()).collect();
+        output_paths.sort();
+        output_paths.dedup();
+        let platform = platform(toolchain.host_arch, None);
+        let command = Command {
+            arguments,
+            environment,
+            output_files: output_paths.clone(),
+            output_directories: Vec::new(),
+            platform: platform.clone(),
+            working_directory: cwd.trim_start_matches('/').to_owned(),
+            output_paths,
+        };
+        let mut blobs: BTreeMap<Digest, Source> = BTreeMap::new();
+        let mut own = Vec::new();
+        for (digest, path) in filled.sources {
+            if &*path == source {
+                own.push(digest);
+            }
+            blobs.insert(digest, Source::File(path));
+        }
+        for (digest, bytes) in filled.tree.directories {
+            own.push(digest);
+            blobs.insert(digest, Source::Memory(bytes));
+        }
+        for (digest, path) in toolchain_sources(&toolchain) {
+            blobs.entry(digest).or_insert(Source::File(path));
+        }
+        let action = Action {
+            command_digest: Digest::EMPTY,
+            input_root_digest: filled.tree.root,
+            timeout_ms: None,
+            do_not_cache: false,
+            salt: Vec::new(),
+            platform,
+        };
+        let mut analysed =
+            Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, own, form, inputs };
+        analysed.seal();
+        analysed
+    }
+
+    /// Outputs that the wrapper could not put in place as the compiler would are refused before anything is sent.
+    fn check_outputs(&self, unit: &Invocation, cwd: &str, epoch: Epoch) -> Result<(), Refused> {
+        for output in &unit.outputs {
+            let path = absolute(cwd, &output.path);
+            match self.files.walk(parent_of(&path), epoch, &mut |_| {}) {
+                WalkEnd::Directory(_) => {}
+                _ => return Err(Refused::new("output-directory", path)),
+            }
+            match rustix::fs::stat(path.as_str()) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+                    return Err(Refused::new("special-output", path));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Analysed {
+    /// Computes the digests of command and action after a change to either.
+    fn seal(&mut self) {
+        let command = self.command.encode();
+        self.action.command_digest = Digest::of(&command);
+        let action = self.action.encode();
+        self.action_digest = Digest::of(&action);
+        for (digest, bytes) in [(self.action.command_digest, command), (self.action_digest, action)] {
+            self.own.push(digest);
+            self.blobs.insert(digest, Source::Memory(bytes.into()));
+        }
+    }
+
+    /// The same unit, its messages written for a terminal of that size.
+    pub(crate) fn for_terminal(mut self, terminal: kiln_frame::Terminal) -> Analysed {
+        let value = format!("{}x{}", terminal.columns, terminal.rows);
+        self.action.platform = platform(self.toolchain.host_arch, Some(&value));
+        self.command.platform = self.action.platform.clone();
+        self.command.environment.extend(self.unit.terminal_env.iter().cloned());
+        self.command.environment.sort();
+        self.command.environment.dedup();
+        self.seal();
+        self
+    }
+}
+
+fn platform(machine: &str, terminal: Option<&str>) -> Vec<(String, String)> {
+    let isa = match machine {
+        "x86_64" => "x86-64",
+        "aarch64" => "arm-a64",
+        other => other,
+    };
+    let mut platform = vec![
+        ("ISA".to_owned(), isa.to_owned()),
+        ("OSFamily".to_owned(), "linux".to_owned()),
+        (ROOT_PROPERTY.to_owned(), KILN_ROOT.to_owned()),
+    ];
+    if let Some(terminal) = terminal {
+        platform.push((TERMINAL_PROPERTY.to_owned(), terminal.to_owned()));
+    }
+    platform
+}
+
+fn toolchain_sources(toolchain: &Toolchain) -> impl Iterator<Item = (Digest, Arc<str>)> + '_ {
+    toolchain.entries.iter().filter_map(|entry| match entry {
+        kiln_toolchain::Entry::File { path, digest, .. } => Some((*digest, Arc::from(path.as_str()))),
+        _ => None,
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Refused> {
+    std::str::from_utf8(bytes).map_err(|_| Refused::new("not-utf8", String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// `NAME=VALUE` strings as pairs; one without `=` is a name without a value.
+fn split_env(env: &[Vec<u8>]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let split = |variable: &Vec<u8>| match variable.iter().position(|&byte| byte == b'=') {
+        Some(at) => (variable[..at].to_vec(), variable[at + 1..].to_vec()),
+        None => (variable.clone(), Vec::new()),
+    };
+    env.iter().map(split).collect()
+}
+
+fn read_response_file(path: &str) -> Option<Vec<u8>> {
+    let stat = rustix::fs::stat(path).ok()?;
+    let fits = u64::try_from(stat.st_size).is_ok_and(|size| size <= RESPONSE_FILE_MAX);
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    (fits && regular).then(|| std::fs::read(path).ok()).flatten()
+}
+
+/// `path` seen from `cwd`, not normalised: `..` and links keep their meaning.
+pub(crate) fn absolute(cwd: &str, path: &str) -> String {
+    match path.starts_with('/') {
+        true => path.to_owned(),
+        false => join(cwd, path),
+    }
+}
+
+fn parent_of(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) | None => "/",
+        Some((parent, _)) => parent,
+    }
+}

@@ -1,0 +1,274 @@
+//! One attempt of one unit on one worker, and look-ups in the cluster's action cache.
+
+use kiln_cas::Digest;
+use kiln_proto::convert::{digest_from_wire, digest_to_wire};
+use kiln_proto::longrunning::CancelOperationRequest;
+use kiln_proto::longrunning::operations_client::OperationsClient;
+use kiln_proto::reapi::action_cache_client::ActionCacheClient;
+use kiln_proto::reapi::execution_client::ExecutionClient;
+use kiln_proto::reapi::{ActionResult, ExecuteRequest, ExecuteResponse, GetActionResultRequest};
+use kiln_proto::status::{missing_in, response_of};
+use kiln_proto::v1::Outcome;
+use kiln_rpc::Channel;
+use kiln_worker::{BlobClient, home};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use tonic::{Code, Request, Status};
+
+use super::grants::{Farm, Granted};
+use super::transfer::{Sent, TransferError};
+use super::{GRANT_KEY, INLINE_OUTPUT_MAX, INSTANCE, MESSAGE_MAX};
+use crate::analyse::Analysed;
+use crate::course::Setback;
+
+/// Times a worker may ask for missing blobs within one attempt: directories hide what is below them, and something may be
+/// evicted meanwhile.
+const MISSING_ROUNDS: u32 = 4;
+
+/// A result with all its bytes, each checked against its digest.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) result: ActionResult,
+    pub(crate) blobs: BTreeMap<Digest, bytes::Bytes>,
+}
+
+/// What an attempt cost and gave.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    pub(crate) arrived: Arrived,
+    pub(crate) sent: Sent,
+    pub(crate) received_bytes: u64,
+    pub(crate) cached: bool,
+}
+
+impl Farm {
+    /// A result from the cluster's action cache, complete; `None` for a miss or any failure.
+    pub(crate) async fn look_up(&self, unit: &Analysed) -> Option<Remote> {
+        let caches = self.caches();
+        let cache = home(&caches, |node| &node.name, &unit.action_digest)?;
+        let channel = self.servers.get(&cache.address.parse().ok()?, &cache.tls_name).ok()?;
+        let request = GetActionResultRequest {
+            instance_name: INSTANCE.to_owned(),
+            action_digest: Some(digest_to_wire(&unit.action_digest)),
+            inline_stdout: true,
+            inline_stderr: true,
+            ..Default::default()
+        };
+        let mut client = ActionCacheClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        let result = client.get_action_result(request).await.ok()?.into_inner();
+        let blobs = BlobClient::new(channel, INSTANCE);
+        let (arrived, received_bytes) = gather(&blobs, result).await.ok()?;
+        Some(Remote { arrived, sent: Sent::default(), received_bytes, cached: true })
+    }
+
+    /// Runs the unit on the granted worker. Dropping the future cancels the run there.
+    pub(crate) async fn attempt(&self, unit: &Arc<Analysed>, granted: &mut Granted) -> Result<Remote, Setback> {
+        let started = Instant::now();
+        let outcome = self.attempt_on(unit, granted).await;
+        let run_ms = started.elapsed().as_millis() as u64;
+        match &outcome {
+            Ok(remote) if remote.arrived.result.exit_code == 0 => granted.used(Outcome::Ok, run_ms, 0, ""),
+            Ok(_) => granted.used(Outcome::JobFailed, run_ms, 0, ""),
+            Err(Setback::Rejected) => granted.used(Outcome::Rejected, run_ms, 0, ""),
+            Err(Setback::Lost { detail, .. }) => {
+                if let Ok(address) = granted.grant.worker_address.parse() {
+                    self.workers.forget(&address);
+                }
+                self.known.forget(&granted.grant.worker_name);
+                granted.used(Outcome::WorkerFailed, run_ms, 0, detail);
+            }
+            Err(Setback::Doubtful(detail)) => granted.used(Outcome::JobFailed, run_ms, 0, detail),
+            Err(Setback::Unfit { detail, .. }) => granted.used(Outcome::Cancelled, run_ms, 0, detail),
+        }
+        outcome
+    }
+
+    async fn attempt_on(&self, unit: &Arc<Analysed>, granted: &Granted) -> Result<Remote, Setback> {
+        let grant = &granted.grant;
+        let lost = |detail: String| Setback::Lost { code: "worker-lost", detail };
+        let address = grant.worker_address.parse().map_err(|_| lost(format!("bad address {:?}", grant.worker_address)))?;
+        let channel = self.workers.get(&address, &grant.tls_name).map_err(|error| lost(error.to_string()))?;
+        let blobs = BlobClient::new(channel.clone(), INSTANCE).with_grant(grant.token.clone());
+        let mut sent = self.share(unit).await.unwrap_or_else(|error| {
+            // The cache server being away costs time, not the unit: the worker will ask for what it lacks.
+            tracing::debug!("shared blobs not sent home: {error:?}");
+            Sent::default()
+        });
+        let own = self.known.unknown(&grant.worker_name, unit.own.iter());
+        let more = self.send(&blobs, unit, &own).await.map_err(transfer_setback)?;
+        self.known.learn(&grant.worker_name, own);
+        sent.bytes += more.bytes;
+        sent.blobs += more.blobs;
+        let mut cancel = CancelOnDrop::new(channel.clone(), &grant.lease, &grant.token);
+        for _ in 0..MISSING_ROUNDS {
+            let response = self.execute(channel.clone(), unit, granted).await.map_err(status_setback)?;
+            let status = response.status.unwrap_or_default();
+            let missing = missing_in(&status);
+            if !missing.is_empty() {
+                self.known.forget(&grant.worker_name);
+                let more = self.send(&blobs, unit, &missing).await.map_err(transfer_setback)?;
+                sent.bytes += more.bytes;
+                sent.blobs += more.blobs;
+                continue;
+            }
+            if status.code != Code::Ok as i32 {
+                cancel.disarm();
+                return Err(status_setback(Status::new(Code::from_i32(status.code), status.message)));
+            }
+            let result = response.result.ok_or_else(|| lost("a finished run without a result".to_owned()))?;
+            let gathered = gather(&blobs, result).await;
+            cancel.disarm();
+            let (arrived, received_bytes) = gathered.map_err(|status| lost(status.message().to_owned()))?;
+            return Ok(Remote { arrived, sent, received_bytes, cached: response.cached_result });
+        }
+        cancel.disarm();
+        Err(lost("the worker keeps asking for blobs".to_owned()))
+    }
+
+    async fn execute(&self, channel: Channel, unit: &Analysed, granted: &Granted) -> Result<ExecuteResponse, Status> {
+        let mut request = Request::new(ExecuteRequest {
+            instance_name: INSTANCE.to_owned(),
+            skip_cache_lookup: true,
+            action_digest: Some(digest_to_wire(&unit.action_digest)),
+            inline_stdout: true,
+            inline_stderr: true,
+            inline_output_files: unit.command.output_paths.clone(),
+            ..Default::default()
+        });
+        let token = tonic::metadata::MetadataValue::from_bytes(&granted.grant.token);
+        request.metadata_mut().insert_bin(GRANT_KEY, token);
+        let mut client = ExecutionClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
+        let mut stream = client.execute(request).await?.into_inner();
+        while let Some(operation) = stream.message().await? {
+            if let Some(response) = response_of(&operation).map_err(Status::internal)? {
+                return Ok(response);
+            }
+        }
+        Err(Status::unavailable("the worker ended the stream before the run"))
+    }
+}
+
+/// Cancels a run by its name when the attempt is given up.
+struct CancelOnDrop {
+    armed: Option<(Channel, String, Vec<u8>)>,
+}
+
+impl CancelOnDrop {
+    fn new(channel: Channel, lease: &str, token: &[u8]) -> CancelOnDrop {
+        CancelOnDrop { armed: Some((channel, kiln_worker::operation_name(INSTANCE, lease), token.to_vec())) }
+    }
+
+    fn disarm(&mut self) {
+        self.armed = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let Some((channel, name, token)) = self.armed.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let mut request = Request::new(CancelOperationRequest { name });
+            request.metadata_mut().insert_bin(GRANT_KEY, tonic::metadata::MetadataValue::from_bytes(&token));
+            if let Err(status) = OperationsClient::new(channel).cancel_operation(request).await {
+                tracing::debug!("run not cancelled: {}", status.message());
+            }
+        });
+    }
+}
+
+fn transfer_setback(error: TransferError) -> Setback {
+    match error {
+        TransferError::Node(status) => status_setback(status),
+        TransferError::Changed(path) => Setback::Unfit { code: "input-changed", detail: path },
+    }
+}
+
+fn status_setback(status: Status) -> Setback {
+    let detail = format!("{:?}: {}", status.code(), status.message());
+    match status.code() {
+        Code::ResourceExhausted => Setback::Rejected,
+        Code::Aborted | Code::DeadlineExceeded => Setback::Doubtful(status.message().to_owned()),
+        Code::InvalidArgument => Setback::Unfit { code: "worker-refused", detail },
+        Code::Unauthenticated | Code::PermissionDenied => Setback::Lost { code: "worker-denied", detail },
+        _ => Setback::Lost { code: "worker-lost", detail },
+    }
+}
+
+/// Fetches whatever of a result is not inline, and checks all of it.
+async fn gather(client: &BlobClient, result: ActionResult) -> Result<(Arrived, u64), Status> {
+    let bad = |error: kiln_cas::DigestError| Status::data_loss(error.to_string());
+    let mut arrived = Arrived { result, blobs: BTreeMap::new() };
+    let mut wanted = Vec::new();
+    let mut inline: Vec<(Digest, Vec<u8>)> = Vec::new();
+    for file in &mut arrived.result.output_files {
+        let digest = digest_from_wire(file.digest.as_ref()).map_err(bad)?;
+        match file.contents.is_empty() && digest.size > 0 {
+            true => wanted.push(digest),
+            false => inline.push((digest, std::mem::take(&mut file.contents))),
+        }
+    }
+    let result = &mut arrived.result;
+    for (digest, raw) in [
+        (result.stdout_digest.clone(), std::mem::take(&mut result.stdout_raw)),
+        (result.stderr_digest.clone(), std::mem::take(&mut result.stderr_raw)),
+    ] {
+        match digest {
+            None if raw.is_empty() => {}
+            None => inline.push((Digest::of(&raw), raw)),
+            Some(digest) => {
+                let digest = digest_from_wire(Some(&digest)).map_err(bad)?;
+                match raw.is_empty() && digest.size > 0 {
+                    true => wanted.push(digest),
+                    false => inline.push((digest, raw)),
+                }
+            }
+        }
+    }
+    let mut received = 0;
+    for (digest, bytes) in inline {
+        received += bytes.len() as u64;
+        if !digest.matches(&bytes) {
+            return Err(Status::data_loss(format!("{digest} came with other content")));
+        }
+        arrived.blobs.insert(digest, bytes.into());
+    }
+    received += fetch(client, &wanted, &mut arrived.blobs).await?;
+    Ok((arrived, received))
+}
+
+async fn fetch(client: &BlobClient, wanted: &[Digest], into: &mut BTreeMap<Digest, bytes::Bytes>) -> Result<u64, Status> {
+    let mut received = 0;
+    let (small, large): (Vec<Digest>, Vec<Digest>) = wanted.iter().partition(|digest| digest.size <= INLINE_OUTPUT_MAX);
+    for digest in small.chunks(1).flatten() {
+        for (digest, bytes) in client.read(&[*digest]).await? {
+            received += bytes.len() as u64;
+            into.insert(digest, bytes.into());
+        }
+    }
+    for digest in large {
+        if digest.size > OUTPUT_SIZE_MAX {
+            return Err(Status::data_loss(format!("an output of {} bytes is larger than any that is taken", digest.size)));
+        }
+        let mut bytes = Vec::with_capacity(digest.size as usize);
+        client
+            .stream(&digest, |part| {
+                bytes.extend_from_slice(part);
+                Ok(())
+            })
+            .await?;
+        if !digest.matches(&bytes) {
+            return Err(Status::data_loss(format!("{digest} came with other content")));
+        }
+        received += bytes.len() as u64;
+        into.insert(digest, bytes.into());
+    }
+    match wanted.iter().find(|digest| !into.contains_key(digest)) {
+        Some(digest) => Err(Status::not_found(format!("{digest} of the result is nowhere"))),
+        None => Ok(received),
+    }
+}
+
+/// Largest output taken from a worker: 1 GiB held in memory while it is handed over.
+const OUTPUT_SIZE_MAX: u64 = 1 << 30;

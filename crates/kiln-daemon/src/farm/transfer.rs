@@ -1,0 +1,153 @@
+//! Brings a unit's blobs to where they are needed: shared ones once into the farm, its own to its worker.
+
+use kiln_cas::Digest;
+use kiln_worker::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, Outgoing, home};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use tonic::Status;
+
+use super::grants::Farm;
+use crate::analyse::{Analysed, Source};
+use crate::files::open_regular;
+
+/// Why blobs could not be brought.
+#[derive(Debug)]
+pub(crate) enum TransferError {
+    /// The other end failed.
+    Node(Status),
+    /// A file is not what it was when it was scanned.
+    Changed(String),
+}
+
+impl From<Status> for TransferError {
+    fn from(status: Status) -> TransferError {
+        TransferError::Node(status)
+    }
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sent {
+    pub(crate) blobs: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Sent {
+    fn add(&mut self, other: Sent) {
+        self.blobs += other.blobs;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Farm {
+    /// Brings the shared blobs that are not known to be in the farm to their homes, each once. Without cache servers there is no
+    /// home: the worker asks its peers, and then the client.
+    pub(crate) async fn share(&self, unit: &Arc<Analysed>) -> Result<Sent, TransferError> {
+        let caches = self.caches();
+        let own: BTreeSet<&Digest> = unit.own.iter().collect();
+        let mut sent = Sent::default();
+        for cache in &caches {
+            let shared = unit.blobs.keys().filter(|digest| !own.contains(digest));
+            let here = shared.filter(|digest| home(&caches, |node| &node.name, digest).is_some_and(|node| node.name == cache.name));
+            let unknown = self.known.unknown(&cache.name, here);
+            if unknown.is_empty() {
+                continue;
+            }
+            let address = cache.address.parse().map_err(|_| Status::internal("a cache server has no address"))?;
+            let channel = self.servers.get(&address, &cache.tls_name).map_err(|error| Status::internal(error.to_string()))?;
+            let client = BlobClient::new(channel, super::INSTANCE);
+            let missing = client.find_missing(&unknown).await?;
+            sent.add(self.send(&client, unit, &missing).await?);
+            self.known.learn(&cache.name, unknown);
+        }
+        Ok(sent)
+    }
+
+    /// Sends `digests` to the node behind `client`, small ones in batches, large ones as streams.
+    pub(crate) async fn send(&self, client: &BlobClient, unit: &Arc<Analysed>, digests: &[Digest]) -> Result<Sent, TransferError> {
+        let mut sent = Sent::default();
+        let mut batch: Vec<Digest> = Vec::new();
+        let mut batch_bytes = 0;
+        for digest in digests {
+            if digest.size > BATCH_BYTES_MAX {
+                sent.add(self.send_large(client, unit, digest).await?);
+                continue;
+            }
+            if batch_bytes + digest.size > BATCH_BYTES_MAX || batch.len() >= BATCH_BLOBS_MAX {
+                sent.add(send_batch(client, unit, std::mem::take(&mut batch)).await?);
+                batch_bytes = 0;
+            }
+            batch.push(*digest);
+            batch_bytes += digest.size;
+        }
+        if !batch.is_empty() {
+            sent.add(send_batch(client, unit, batch).await?);
+        }
+        Ok(sent)
+    }
+
+    async fn send_large(&self, client: &BlobClient, unit: &Analysed, digest: &Digest) -> Result<Sent, TransferError> {
+        let bytes = match unit.blobs.get(digest) {
+            Some(Source::File(path)) => {
+                let (fd, _) = open_regular(path).map_err(|error| TransferError::Changed(format!("{path}: {error}")))?;
+                let (file, mut offset) = (File::from(fd), 0);
+                let read = move |len: usize| {
+                    let mut buffer = vec![0; len];
+                    let count = file.read_at(&mut buffer, offset)?;
+                    buffer.truncate(count);
+                    offset += count as u64;
+                    Ok(buffer)
+                };
+                client.write(digest, read).await?
+            }
+            Some(Source::Memory(bytes)) => {
+                let (bytes, mut offset) = (Arc::clone(bytes), 0);
+                let read = move |len: usize| {
+                    let end = bytes.len().min(offset + len);
+                    let part = bytes[offset..end].to_vec();
+                    offset = end;
+                    Ok(part)
+                };
+                client.write(digest, read).await?
+            }
+            None => return Err(Status::invalid_argument(format!("the farm asks for {digest}, no input of this unit")).into()),
+        };
+        Ok(Sent { blobs: 1, bytes })
+    }
+}
+
+async fn send_batch(client: &BlobClient, unit: &Arc<Analysed>, digests: Vec<Digest>) -> Result<Sent, TransferError> {
+    let blobs = digests.len() as u64;
+    let unit = Arc::clone(unit);
+    let loaded = tokio::task::spawn_blocking(move || load(&unit, &digests)).await;
+    let outgoing = loaded.map_err(|error| Status::internal(error.to_string()))??;
+    let bytes = client.update(outgoing).await?;
+    Ok(Sent { blobs, bytes })
+}
+
+/// Reads small blobs, each checked: a file that changed since it was scanned must not be sent under its old name.
+fn load(unit: &Analysed, digests: &[Digest]) -> Result<Vec<Outgoing>, TransferError> {
+    let mut outgoing = Vec::with_capacity(digests.len());
+    for digest in digests {
+        let bytes = match unit.blobs.get(digest) {
+            Some(Source::Memory(bytes)) => bytes.to_vec(),
+            Some(Source::File(path)) => {
+                let read = open_regular(path).and_then(|(fd, _)| {
+                    let file = File::from(fd);
+                    let mut bytes = vec![0; digest.size as usize];
+                    file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+                });
+                let bytes = read.map_err(|error| TransferError::Changed(format!("{path}: {error}")))?;
+                if !digest.matches(&bytes) {
+                    return Err(TransferError::Changed(path.to_string()));
+                }
+                bytes
+            }
+            None => return Err(Status::invalid_argument(format!("the farm asks for {digest}, no input of this unit")).into()),
+        };
+        outgoing.push(Outgoing { digest: *digest, bytes });
+    }
+    Ok(outgoing)
+}

@@ -1,0 +1,38 @@
+//! What the daemon knows of the client's files: directory listings and contents by identity, never older than a request.
+//!
+//! Every answer given to a request was checked by a system call made after that request arrived (see [`Files::begin`]).
+//! A directory is checked by one `stat` (its listing answers every failed lookup in it), a file by one `stat`; only what
+//! changed is read again. Does not know what a compile is.
+
+mod content;
+mod listing;
+mod store;
+mod view;
+mod walk;
+
+pub(crate) use content::open_regular;
+pub(crate) use store::{Epoch, Files, Found};
+pub(crate) use view::View;
+pub(crate) use walk::{Step, WalkEnd, join};
+
+/// Granularity a file system's time stamps may have: 4 ms is a tick of CONFIG_HZ=250, the coarsest common kernel clock.
+pub(crate) const TICK_NS: i128 = 4_000_000;
+
+/// A time stamp counts only if it is this much older than the look that saw it: two ticks.
+pub(crate) const SETTLED_NS: i128 = 2 * TICK_NS;
+
+/// Most symbolic links followed in one path, as the kernel has it (`MAXSYMLINKS`).
+pub(crate) const LINKS_MAX: usize = 40;
+
+/// Largest file taken as an input: 1 GiB. A larger header or data file makes the unit run locally.
+pub(crate) const INPUT_SIZE_MAX: u64 = 1 << 30;
+
+/// Most directories remembered; beyond it all are forgotten (and found again): at 2 KiB each some 130 MB at the very most,
+/// 300 in an ordinary build.
+pub(crate) const DIRECTORIES_MAX: usize = 65_536;
+
+/// Most contents remembered; beyond it all are forgotten. 30,000 headers in a large tree, four versions of each.
+pub(crate) const CONTENTS_MAX: usize = 131_072;
+
+/// Most bytes of contents kept between reading and lexing them. What does not fit is read a second time.
+pub(crate) const FRESH_BYTES_MAX: usize = 32 << 20;

@@ -1,0 +1,276 @@
+//! The inputs of a unit: found by the scanner, or listed by the compiler where the scanner cannot prove them.
+
+use kiln_cmdline::{Family, ForcedInclude, Invocation, Language, MacroOp, SearchKind};
+use kiln_scan::{
+    Closure, CommandMacro, Compiler, Dialect, FileView as _, Forced, ForcedKind, Names, ScanRequest, Scanner, SearchDirs, SearchList,
+    Unprovable,
+};
+use kiln_toolchain::Toolchain;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::analyse::{Analyst, Refused, absolute};
+use crate::files::{Epoch, View};
+use crate::root::{Added, Root};
+use crate::toolchains::Asked;
+
+/// Most scanners kept for reuse; each holds scratch memory for one unit.
+const SCANNERS_MAX: usize = 8;
+
+/// Times a scan is made again because files changed under it.
+const RESCANS_MAX: usize = 4;
+
+/// How a unit's inputs were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By the scanner.
+    Scanned,
+    /// By the compiler's own list, and why the scanner could not.
+    Listed(String),
+}
+
+/// What scans share: names by number, and scanners with their caches.
+pub(crate) struct Scans {
+    pub(crate) names: Names,
+    idle: Mutex<Vec<Scanner>>,
+}
+
+impl Scans {
+    pub(crate) fn new() -> Scans {
+        Scans { names: Names::new(), idle: Mutex::default() }
+    }
+
+    fn scan(&self, view: &View<'_>, request: &ScanRequest) -> Result<Closure, Unprovable> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scanner = idle.unwrap_or_else(Scanner::new);
+        let closure = scanner.scan(view, request);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < SCANNERS_MAX {
+            idle.push(scanner);
+        }
+        closure
+    }
+}
+
+/// Enters all that a unit can read into `root`.
+pub(crate) fn enter(
+    analyst: &Analyst<'_>,
+    unit: &Invocation,
+    toolchain: &Toolchain,
+    cwd: &str,
+    epoch: Epoch,
+    root: &mut Root<'_>,
+) -> Result<Form, Refused> {
+    if unit.language == Language::Assembler {
+        return assembler(analyst, unit, cwd, epoch, root);
+    }
+    let asked = analyst.toolchains.ask(toolchain, unit, Path::new(cwd), &analyst.scans.names);
+    let asked = asked.map_err(|error| Refused::new("compiler-probe", error.to_string()))?;
+    for file in &asked.builtins.preincluded {
+        root.add(&absolute(cwd, file))?;
+    }
+    enter_directories(unit, &asked, cwd, root)?;
+    let view = View::new(analyst.files, &analyst.scans.names, epoch);
+    let request = request(&view, unit, &asked, toolchain, cwd);
+    match settle(analyst.scans, &view, &request, cwd) {
+        Ok(closure) => {
+            check_flags(&closure, unit, toolchain)?;
+            for file in &closure.files {
+                root.add_scanned(&absolute(cwd, &file.path), file.once)?;
+            }
+            Ok(Form::Scanned)
+        }
+        Err(unprovable) => listed(unit, toolchain, cwd, root, &unprovable),
+    }
+}
+
+/// Plain assembly: its own `.include` and `.incbin` are read by the scanner's rules for assembler text.
+fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, root: &mut Root<'_>) -> Result<Form, Refused> {
+    let view = View::new(analyst.files, &analyst.scans.names, epoch);
+    let request = ScanRequest {
+        source: unit.source.clone(),
+        cwd: cwd.to_owned(),
+        dialect: Dialect::ASSEMBLER,
+        compiler: Compiler::Gcc,
+        search: Arc::new(SearchList::default()),
+        predefined: Arc::default(),
+        command_macros: Vec::new(),
+        forced: Vec::new(),
+        assembler_dirs: dirs_of(unit, SearchKind::Assembler),
+        embed_dirs: Vec::new(),
+        preprocessed: true,
+    };
+    let closure = settle(analyst.scans, &view, &request, cwd).map_err(|error| Refused::new(error.code(), error.to_string()))?;
+    for directory in &request.assembler_dirs {
+        root.add(&absolute(cwd, directory))?;
+    }
+    for file in &closure.files {
+        root.add_scanned(&absolute(cwd, &file.path), file.once)?;
+    }
+    Ok(Form::Scanned)
+}
+
+/// Scans until nothing that the scan relied on has changed meanwhile.
+fn settle(scans: &Scans, view: &View<'_>, request: &ScanRequest, cwd: &str) -> Result<Closure, Unprovable> {
+    let mut last = None;
+    for _ in 0..RESCANS_MAX {
+        let before = view.generation();
+        let closure = scans.scan(view, request)?;
+        view.check(&closure, cwd);
+        if view.generation() == before {
+            return Ok(closure);
+        }
+        last = Some(closure);
+    }
+    // Files change faster than they can be scanned; the root is filled from what is there now and its digests say so.
+    last.ok_or_else(|| Unprovable::Source { path: request.source.clone() })
+}
+
+fn check_flags(closure: &Closure, unit: &Invocation, toolchain: &Toolchain) -> Result<(), Refused> {
+    let flags = closure.flags;
+    // gcc (since 7) takes the time from this variable, which is in the action; clang only since 16.
+    let fixed_time = toolchain.family == Family::Gcc && unit.env.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH");
+    let reason = match flags {
+        flags if flags.uses_clock() && !fixed_time => "time-macro",
+        flags if flags.timestamp => "timestamp-macro",
+        flags if flags.modules => "modules",
+        flags if flags.precompiled => "precompiled-header",
+        _ => return Ok(()),
+    };
+    Err(Refused::new(reason, closure.files.first().map(|file| file.path.to_string()).unwrap_or_default()))
+}
+
+/// Every directory on the search path that exists is laid out, even if nothing in it is read: compilers warn of missing ones.
+fn enter_directories(unit: &Invocation, asked: &Asked, cwd: &str, root: &mut Root<'_>) -> Result<(), Refused> {
+    for directory in &unit.search {
+        root.add(&absolute(cwd, &in_sysroot(unit, &directory.path, directory.in_sysroot)))?;
+    }
+    for directory in asked.builtins.quote_dirs.iter().chain(asked.builtins.include_dirs.iter().map(|dir| &dir.path)) {
+        root.add(&absolute(cwd, directory))?;
+    }
+    for sysroot in unit.sysroot.iter().chain(&unit.isysroot) {
+        root.add(&absolute(cwd, sysroot))?;
+    }
+    Ok(())
+}
+
+fn in_sysroot(unit: &Invocation, path: &str, inside: bool) -> String {
+    let sysroot = unit.isysroot.as_ref().or(unit.sysroot.as_ref());
+    match (inside, sysroot) {
+        (true, Some(sysroot)) => format!("{sysroot}{path}"),
+        _ => path.to_owned(),
+    }
+}
+
+fn dirs_of(unit: &Invocation, kind: SearchKind) -> Vec<String> {
+    let dirs = unit.search.iter().filter(|dir| dir.kind == kind);
+    dirs.map(|dir| in_sysroot(unit, &dir.path, dir.in_sysroot)).collect()
+}
+
+fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolchain, cwd: &str) -> ScanRequest {
+    let compiler = match toolchain.family {
+        Family::Gcc => Compiler::Gcc,
+        Family::Clang => Compiler::Clang,
+    };
+    let mut dirs = SearchDirs {
+        quote: dirs_of(unit, SearchKind::Quote),
+        user: dirs_of(unit, SearchKind::Normal),
+        system: dirs_of(unit, SearchKind::System),
+        after: dirs_of(unit, SearchKind::After),
+        ignore_includer: unit.expanded.iter().any(|argument| argument == "-I-"),
+    };
+    dirs.user.extend(env_path(unit, "CPATH"));
+    let cxx = matches!(unit.language, Language::Cxx | Language::ObjCxx);
+    if cxx {
+        dirs.system.extend(dirs_of(unit, SearchKind::CxxSystem));
+        dirs.system.extend(dirs_of(unit, SearchKind::CxxStdlib));
+    }
+    dirs.quote.extend(asked.builtins.quote_dirs.iter().cloned());
+    dirs.system.extend(asked.builtins.include_dirs.iter().map(|dir| dir.path.clone()));
+    dirs.system.extend(dirs_of(unit, SearchKind::SystemAfter));
+    let mut forced = vec![Forced { name: "stdc-predef.h".to_owned(), kind: ForcedKind::Implicit }];
+    forced.extend(unit.forced_includes.iter().map(forced_include));
+    let mut assembler_dirs = dirs_of(unit, SearchKind::Normal);
+    assembler_dirs.extend(dirs_of(unit, SearchKind::Assembler));
+    ScanRequest {
+        source: unit.source.clone(),
+        cwd: cwd.to_owned(),
+        dialect: dialect(unit, compiler),
+        compiler,
+        search: Arc::new(SearchList::assemble(view, cwd, &dirs, compiler)),
+        predefined: Arc::clone(&asked.macros),
+        command_macros: unit.macros.iter().map(command_macro).collect(),
+        forced,
+        assembler_dirs,
+        embed_dirs: Vec::new(),
+        preprocessed: !unit.language.is_preprocessed_first() || unit.expanded.iter().any(|argument| argument == "-fpreprocessed"),
+    }
+}
+
+fn env_path(unit: &Invocation, name: &str) -> Vec<String> {
+    let value = unit.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    // An empty element means the working directory.
+    value.map_or(Vec::new(), |value| value.split(':').map(|dir| if dir.is_empty() { "." } else { dir }.to_owned()).collect())
+}
+
+fn forced_include(include: &ForcedInclude) -> Forced {
+    let kind = if include.macros_only { ForcedKind::Imacros } else { ForcedKind::Include };
+    Forced { name: include.name.clone(), kind }
+}
+
+fn command_macro(op: &MacroOp) -> CommandMacro {
+    match op {
+        MacroOp::Define(text) => CommandMacro::Define(text.clone()),
+        MacroOp::Undefine(name) => CommandMacro::Undefine(name.clone()),
+    }
+}
+
+/// The lexical rules of a unit. Where the exact standard does not change which lines are directives, the GNU dialect stands.
+fn dialect(unit: &Invocation, compiler: Compiler) -> Dialect {
+    let base = match unit.language {
+        Language::Cxx | Language::ObjCxx | Language::CxxPreprocessed | Language::ObjCxxPreprocessed => Dialect::GNU_CXX,
+        Language::AssemblerWithCpp | Language::Assembler => Dialect::ASSEMBLER,
+        _ => Dialect::GNU_C,
+    };
+    let standard = unit.expanded.iter().rev().find_map(|argument| match argument.as_str() {
+        "-ansi" => Some(if base.cplusplus { "c++98" } else { "c90" }),
+        other => other.strip_prefix("-std="),
+    });
+    let standard = standard.unwrap_or("");
+    let strict = !standard.is_empty() && !standard.starts_with("gnu");
+    let old_c = strict && matches!(standard, "c89" | "c90" | "iso9899:1990" | "iso9899:199409");
+    let raw_strings = match base.cplusplus {
+        true => base.raw_strings && !matches!(standard, "c++98" | "c++03" | "gnu++98" | "gnu++03"),
+        false => base.raw_strings && !strict && !matches!(standard, "gnu89" | "gnu90"),
+    };
+    let modern = standard.is_empty() || ["20", "2a", "23", "2b", "26", "2c"].iter().any(|year| standard.ends_with(year));
+    let trigraphs = unit.expanded.iter().any(|argument| argument == "-trigraphs")
+        || strict && !["17", "1z", "20", "2a", "23", "2b", "26", "2c"].iter().any(|year| base.cplusplus && standard.ends_with(year));
+    Dialect {
+        line_comments: !old_c,
+        raw_strings,
+        digraphs: base.digraphs && !old_c,
+        trigraphs,
+        modules: base.cplusplus && modern && unit.expanded.iter().any(|argument| argument.starts_with("-fmodules")),
+        bare_cr: compiler == Compiler::Clang,
+        ..base
+    }
+}
+
+/// The compiler's own list. What it does not see (`__has_include`, `.incbin`, `#embed`) is only allowed where the scanner could
+/// not have met it: after any other kind of doubt the unit runs here.
+fn listed(unit: &Invocation, toolchain: &Toolchain, cwd: &str, root: &mut Root<'_>, why: &Unprovable) -> Result<Form, Refused> {
+    if !matches!(why, Unprovable::TooManyFiles | Unprovable::TooManyLookups | Unprovable::TooManySteps) {
+        return Err(Refused::new(why.code(), why.to_string()));
+    }
+    let mut env = unit.env.clone();
+    env.push(("PATH".to_owned(), toolchain.search_path.clone()));
+    let names = kiln_toolchain::list_inputs(toolchain, &unit.expanded, &env, Path::new(cwd))
+        .map_err(|error| Refused::new("not-listed", error.to_string()))?;
+    for name in names {
+        if root.add(&absolute(cwd, &name))? == Added::Absent {
+            return Err(Refused::new("not-listed", name));
+        }
+    }
+    Ok(Form::Listed(why.code().to_owned()))
+}

@@ -1,0 +1,116 @@
+//! Turns a verified result into what the wrapper commits: bytes inline or as sealed descriptors, object last.
+
+use bytes::Bytes;
+use kiln_cmdline::{Invocation, OnFailure};
+use kiln_frame::{Data, Done, Ending, INLINE_MAX, INLINE_TOTAL_MAX, OutputFile};
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+
+/// Bytes of one output.
+#[derive(Debug)]
+pub(crate) enum Contents {
+    /// In memory.
+    Bytes(Bytes),
+    /// A file of the store, which nobody writes to.
+    File(File, u64),
+}
+
+/// One output of a finished unit.
+#[derive(Debug)]
+pub(crate) struct ResultFile {
+    pub(crate) path: String,
+    pub(crate) executable: bool,
+    pub(crate) contents: Contents,
+}
+
+/// A finished unit, verified.
+#[derive(Debug)]
+pub(crate) struct UnitResult {
+    pub(crate) exit_code: i32,
+    pub(crate) stdout: Bytes,
+    pub(crate) stderr: Bytes,
+    pub(crate) files: Vec<ResultFile>,
+}
+
+/// What is sent with a final reply.
+pub(crate) struct Delivery {
+    pub(crate) done: Done,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// gcc's driver and clang both pass on what the assembler says in this form.
+const ASSEMBLER_MARK: &[u8] = b"Assembler messages:";
+
+/// Packs a result.
+///
+/// # Errors
+/// When memory for a large output cannot be had.
+pub(crate) fn deliver(unit: &Invocation, result: UnitResult, warning: Option<String>) -> io::Result<Delivery> {
+    let removed = removed(unit, &result);
+    let mut packer = Packer { fds: Vec::new(), inline: 0 };
+    let stdout = packer.pack(Contents::Bytes(result.stdout))?;
+    let stderr = packer.pack(Contents::Bytes(result.stderr))?;
+    let main = unit.main_output().path.as_str();
+    let mut files = result.files;
+    // Side files first: whoever sees the object sees all of its result.
+    files.sort_by_key(|file| file.path == main);
+    let mut outputs = Vec::with_capacity(files.len());
+    for file in files {
+        outputs.push(OutputFile {
+            path: file.path.into_bytes(),
+            executable: file.executable,
+            data: packer.pack(file.contents)?,
+        });
+    }
+    // An exit status has eight bits.
+    let ending = Ending::Exit((result.exit_code & 0xff) as u8);
+    Ok(Delivery { done: Done { ending, stdout, stderr, outputs, removed, warning }, fds: packer.fds })
+}
+
+/// Older files that the failed compiler would have removed.
+fn removed(unit: &Invocation, result: &UnitResult) -> Vec<Vec<u8>> {
+    if result.exit_code == 0 {
+        return Vec::new();
+    }
+    let assembled = result.stderr.windows(ASSEMBLER_MARK.len()).any(|window| window == ASSEMBLER_MARK);
+    let goes = |on_failure: OnFailure| match on_failure {
+        OnFailure::Keep => false,
+        OnFailure::Remove => true,
+        OnFailure::RemoveIfAssembled => assembled,
+    };
+    let written = |path: &str| result.files.iter().any(|file| file.path == path);
+    let outputs = unit.outputs.iter().filter(|output| goes(output.on_failure) && !written(&output.path));
+    outputs.map(|output| output.path.clone().into_bytes()).collect()
+}
+
+struct Packer {
+    fds: Vec<OwnedFd>,
+    inline: usize,
+}
+
+impl Packer {
+    fn pack(&mut self, contents: Contents) -> io::Result<Data> {
+        let (fd, len) = match contents {
+            Contents::Bytes(bytes) if bytes.len() <= INLINE_MAX && self.inline + bytes.len() <= INLINE_TOTAL_MAX => {
+                self.inline += bytes.len();
+                return Ok(Data::Inline(bytes.into()));
+            }
+            Contents::Bytes(bytes) => (sealed(&bytes)?, bytes.len() as u64),
+            Contents::File(file, len) => (OwnedFd::from(file), len),
+        };
+        let index = u16::try_from(self.fds.len()).map_err(io::Error::other)?;
+        self.fds.push(fd);
+        Ok(Data::Fd { index, offset: 0, len })
+    }
+}
+
+/// A memory file that cannot change any more.
+fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("kiln-output", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file.into())
+}

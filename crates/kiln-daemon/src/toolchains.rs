@@ -1,0 +1,173 @@
+//! Toolchains and what they say of themselves, remembered while they are current. Blocks; does not know what is compiled.
+
+use kiln_cmdline::Invocation;
+use kiln_scan::Names;
+use kiln_toolchain::{Builtins, DigestCache, LookupEnv, Toolchain, ToolchainError};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::files::Epoch;
+
+/// Most toolchains remembered: a build uses a handful of drivers, each in a few ways (`-m32`, `--sysroot=`).
+const TOOLCHAINS_MAX: usize = 256;
+
+/// Most answers of compilers remembered: one for each toolchain, language and set of flags that matter.
+const BUILTINS_MAX: usize = 4096;
+
+/// How long a driver that is no compiler is not asked again.
+const FAILURE_KEPT: Duration = Duration::from_secs(10);
+
+/// Operators that a compiler which does not define them lacks.
+const HEADER_OPERATORS: [&str; 3] = ["__has_include", "__has_include_next", "__has_embed"];
+
+type ToolchainKey = (PathBuf, LookupEnv);
+
+struct Known {
+    answer: Result<Arc<Toolchain>, Arc<ToolchainError>>,
+    checked: Epoch,
+    failed_at: Instant,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct BuiltinsKey {
+    toolchain: kiln_cas::Digest,
+    driver: PathBuf,
+    language: &'static str,
+    probe_args: Vec<String>,
+    env: Vec<(String, String)>,
+    cwd: Option<String>,
+}
+
+type Slot<T> = Arc<Mutex<Option<T>>>;
+
+/// What was asked of a compiler, with the macros parsed for the scanner.
+pub(crate) struct Asked {
+    pub(crate) builtins: Builtins,
+    pub(crate) macros: Arc<kiln_scan::MacroTable>,
+}
+
+/// All toolchains a daemon has met.
+pub(crate) struct Toolchains {
+    known: Mutex<HashMap<ToolchainKey, Slot<Known>>>,
+    builtins: Mutex<HashMap<BuiltinsKey, Slot<Arc<Asked>>>>,
+    digests: Mutex<DigestCache>,
+}
+
+impl Toolchains {
+    pub(crate) fn new(digests: DigestCache) -> Toolchains {
+        Toolchains { known: Mutex::default(), builtins: Mutex::default(), digests: Mutex::new(digests) }
+    }
+
+    /// The toolchain behind `driver`, checked to be current at or after `epoch`. One look-up at a time for each driver; others
+    /// wait for it.
+    pub(crate) fn get(&self, driver: &Path, env: &LookupEnv, epoch: Epoch, now: Epoch) -> Result<Arc<Toolchain>, Arc<ToolchainError>> {
+        let slot = {
+            let mut known = lock(&self.known);
+            if known.len() >= TOOLCHAINS_MAX {
+                known.clear();
+            }
+            Arc::clone(known.entry((driver.to_owned(), env.clone())).or_default())
+        };
+        let mut slot = lock(&slot);
+        if let Some(known) = slot.as_mut() {
+            match &known.answer {
+                Ok(toolchain) if known.checked >= epoch => return Ok(Arc::clone(toolchain)),
+                Ok(toolchain) if toolchain.is_current() => {
+                    known.checked = now;
+                    return Ok(Arc::clone(toolchain));
+                }
+                Err(error) if known.failed_at.elapsed() < FAILURE_KEPT => return Err(Arc::clone(error)),
+                _ => {}
+            }
+        }
+        let found = Toolchain::discover(driver, env, &mut lock(&self.digests));
+        let answer = found.map(Arc::new).map_err(Arc::new);
+        *slot = Some(Known { answer: answer.clone(), checked: now, failed_at: Instant::now() });
+        answer
+    }
+
+    /// What the compiler says of its directories and macros under this invocation's options.
+    pub(crate) fn ask(&self, toolchain: &Toolchain, unit: &Invocation, cwd: &Path, names: &Names) -> Result<Arc<Asked>, ToolchainError> {
+        let relative = unit.probe_args.iter().any(|argument| names_relative_path(argument));
+        let key = BuiltinsKey {
+            toolchain: toolchain.id,
+            driver: toolchain.driver.clone(),
+            language: unit.language.x_name(),
+            probe_args: unit.probe_args.clone(),
+            env: unit.env.iter().filter(|(name, _)| matters_to_probe(name)).cloned().collect(),
+            cwd: relative.then(|| cwd.to_string_lossy().into_owned()),
+        };
+        let slot = {
+            let mut builtins = lock(&self.builtins);
+            if builtins.len() >= BUILTINS_MAX {
+                builtins.clear();
+            }
+            Arc::clone(builtins.entry(key.clone()).or_default())
+        };
+        let mut slot = lock(&slot);
+        if let Some(asked) = slot.as_ref().filter(|asked| asked.builtins.is_current()) {
+            return Ok(Arc::clone(asked));
+        }
+        let mut env: Vec<(String, String)> = key.env;
+        env.push(("PATH".to_owned(), toolchain.search_path.clone()));
+        let builtins = kiln_toolchain::query_builtins(toolchain, key.language, &unit.probe_args, &env, cwd)?;
+        let defined: Vec<&str> = builtins.operators.clone();
+        let absent: Vec<&str> = HEADER_OPERATORS.into_iter().filter(|name| !defined.contains(name)).collect();
+        let macros = kiln_scan::MacroTable::parse(&builtins.macros, names).with_operators(&defined, &absent, names);
+        let macros = Arc::new(macros);
+        let asked = Arc::new(Asked { builtins, macros });
+        *slot = Some(Arc::clone(&asked));
+        Ok(asked)
+    }
+
+    /// The toolchains found so far, by driver.
+    pub(crate) fn list(&self) -> BTreeMap<PathBuf, Arc<Toolchain>> {
+        let slots: Vec<_> = lock(&self.known).iter().map(|(key, slot)| (key.0.clone(), Arc::clone(slot))).collect();
+        let found = slots.into_iter().filter_map(|(driver, slot)| match &slot.try_lock().ok()?.as_ref()?.answer {
+            Ok(toolchain) => Some((driver, Arc::clone(toolchain))),
+            Err(_) => None,
+        });
+        found.collect()
+    }
+
+    /// Saves what is known of files' digests, so that the next daemon need not read them.
+    pub(crate) fn save(&self, path: &Path) {
+        if let Err(error) = lock(&self.digests).save(path) {
+            tracing::warn!("digests not saved: {error}");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an option's value is a path that depends on the working directory. A false yes costs one more question.
+fn names_relative_path(argument: &str) -> bool {
+    let value = argument.split_once('=').map_or(argument, |(_, value)| value);
+    value.contains('/') && !value.starts_with('/')
+}
+
+fn matters_to_probe(name: &str) -> bool {
+    !matches!(name, "PWD" | "SOURCE_DATE_EPOCH" | "TZ" | "CPATH")
+}
+
+/// The options among `probe_args` that change which files the driver itself opens.
+pub(crate) fn lookup_args(probe_args: &[String]) -> Vec<String> {
+    const EXACT: [&str; 6] = ["-m32", "-m64", "-mx32", "-mthumb", "-marm", "-fuse-ld"];
+    const PREFIXES: [&str; 10] =
+        ["-B", "--target=", "--gcc-toolchain=", "--sysroot=", "-specs=", "--specs=", "-mabi=", "-march=", "-stdlib=", "-resource-dir"];
+    let mut args = Vec::new();
+    let mut iter = probe_args.iter();
+    while let Some(argument) = iter.next() {
+        if matches!(argument.as_str(), "-B" | "-target" | "--target" | "--sysroot" | "-isysroot" | "-resource-dir" | "-gcc-toolchain") {
+            args.push(argument.clone());
+            args.extend(iter.next().cloned());
+        } else if EXACT.contains(&argument.as_str()) || PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) {
+            args.push(argument.clone());
+        }
+    }
+    args
+}

@@ -1,0 +1,433 @@
+//! One unit from request to reply: analyse, look for a result, run it somewhere, hand it over.
+
+use bytes::Bytes;
+use kiln_cas::Digest;
+use kiln_frame::{Compile, Hello, Reply, RunLocally, Slot, Terminal};
+use kiln_proto::convert::digest_from_wire;
+use kiln_proto::reapi::ActionResult;
+use kiln_worker::CancelSwitch;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::analyse::{Analysed, Analyst, Refused};
+use crate::course::{Course, Next, Setback};
+use crate::daemon::{Daemon, Fallback};
+use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
+use crate::inputs::Form;
+use crate::journal::{self, Attempt, Unit};
+use crate::local::LocalError;
+use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
+use crate::slots::Permit;
+
+/// A final reply and the descriptors that go with it.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+impl Answer {
+    pub(crate) fn plain(reply: Reply) -> Answer {
+        Answer { reply, fds: Vec::new() }
+    }
+}
+
+/// How a unit came to its result.
+enum Went {
+    Hit(&'static str),
+    Remote,
+    Here,
+}
+
+struct Finished {
+    result: UnitResult,
+    went: Went,
+    warning: Option<String>,
+}
+
+/// Why a unit has no result here.
+enum Unfinished {
+    /// The wrapper runs the compiler itself, under a slot.
+    Plainly { reason: String },
+    /// The user wants to know.
+    Fail(String),
+}
+
+/// Answers a request for a slot.
+pub(crate) async fn slot(daemon: &Arc<Daemon>, slot: &Slot, pid: Option<i32>) -> Answer {
+    daemon.counters.refused(&slot.reason);
+    Answer::plain(Reply::RunLocally(run_plainly(daemon, &slot.reason, slot.heavy, slot.under_slot.as_deref(), pid).await))
+}
+
+/// Answers a compile request.
+pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compile, pid: Option<i32>) -> Answer {
+    let started = Instant::now();
+    daemon.counters.count(|stats| stats.requests += 1);
+    let mut story = story(&request);
+    let fallback = fallback_of(&request).unwrap_or(daemon.settings.fallback);
+    let terminal = request.terminal;
+    let under_slot = request.under_slot.clone();
+    let analysed = analyse(daemon, hello, request).await;
+    story.analyse_us = started.elapsed().as_micros() as u64;
+    let answer = match analysed {
+        Err(refused) => {
+            daemon.counters.refused(&refused.reason);
+            story.went = "refused".to_owned();
+            story.reason = format!("{}: {}", refused.reason, refused.detail);
+            let run = run_plainly(daemon, &refused.reason, refused.heavy, under_slot.as_deref(), pid).await;
+            Answer::plain(Reply::RunLocally(run))
+        }
+        Ok(unit) => {
+            tell(&mut story, &unit);
+            count_form(daemon, &unit.form);
+            let outcome = finish(daemon, Arc::new(unit), terminal, fallback, &mut story).await;
+            match outcome {
+                Ok(answer) => answer,
+                Err(Unfinished::Fail(text)) => {
+                    story.went = "failed-by-policy".to_owned();
+                    Answer::plain(Reply::Fail(text))
+                }
+                Err(Unfinished::Plainly { reason }) => {
+                    story.went = "local".to_owned();
+                    story.reason.clone_from(&reason);
+                    daemon.counters.count(|stats| stats.local += 1);
+                    Answer::plain(Reply::RunLocally(run_plainly(daemon, &reason, true, under_slot.as_deref(), pid).await))
+                }
+            }
+        }
+    };
+    story.total_ms = started.elapsed().as_millis() as u64;
+    daemon.journal.add(story);
+    answer
+}
+
+fn story(request: &Compile) -> Unit {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Unit {
+        cwd: text(&request.cwd),
+        compiler: text(&request.compiler),
+        args: request.args.iter().map(|argument| text(argument)).collect(),
+        ..Unit::default()
+    }
+}
+
+fn tell(story: &mut Unit, unit: &Analysed) {
+    story.source.clone_from(&unit.unit.source);
+    story.output.clone_from(&unit.unit.main_output().path);
+    story.action = unit.action_digest.to_string();
+    story.input_root = unit.action.input_root_digest.to_string();
+    story.toolchain = format!("{:?} {} {} {}", unit.toolchain.family, unit.toolchain.version, unit.toolchain.target, unit.toolchain.id);
+    story.inputs = unit.inputs.iter().take(journal::INPUTS_MAX).cloned().collect();
+    story.form = match &unit.form {
+        Form::Scanned => "scanned".to_owned(),
+        Form::Listed(why) => format!("listed: {why}"),
+    };
+}
+
+fn count_form(daemon: &Daemon, form: &Form) {
+    daemon.counters.count(|stats| match form {
+        Form::Scanned => stats.scanned += 1,
+        Form::Listed(why) => {
+            stats.listed += 1;
+            *stats.unprovable.entry(why.clone()).or_default() += 1;
+        }
+    });
+}
+
+/// `KILN_FALLBACK` of the build, which may differ from the daemon's own.
+fn fallback_of(request: &Compile) -> Option<Fallback> {
+    let value = request.env.iter().find_map(|variable| variable.strip_prefix(b"KILN_FALLBACK="))?;
+    match value {
+        b"silent" => Some(Fallback::Silent),
+        b"warn" => Some(Fallback::Warn),
+        b"fail" => Some(Fallback::Fail),
+        _ => None,
+    }
+}
+
+async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile) -> Result<Analysed, Refused> {
+    let cwd = hello.view.cwd;
+    let epoch = daemon.files.begin();
+    let permit = daemon.light.acquire().await;
+    if permit.is_none() {
+        return Err(Refused::new("overload", "too many requests wait"));
+    }
+    let daemon = Arc::clone(daemon);
+    let worked = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let path = std::str::from_utf8(&request.cwd).map_err(|_| Refused::new("not-utf8", "the working directory"))?;
+        let same = rustix::fs::stat(path).is_ok_and(|stat| stat.st_dev == cwd.dev && stat.st_ino == cwd.ino);
+        if !same {
+            return Err(Refused::new("other-view", path));
+        }
+        let analyst = Analyst { files: &daemon.files, scans: &daemon.scans, toolchains: &daemon.toolchains };
+        analyst.analyse(&request, epoch)
+    });
+    worked.await.unwrap_or_else(|error| {
+        tracing::error!("analysis: {error}");
+        Err(Refused::new("bug", error.to_string()))
+    })
+}
+
+/// The wrapper runs its compiler itself; a heavy one waits for a slot.
+async fn run_plainly(daemon: &Arc<Daemon>, reason: &str, heavy: bool, under_slot: Option<&[u8]>, pid: Option<i32>) -> RunLocally {
+    let nested = under_slot.is_some_and(|token| daemon.holders.is_held(token));
+    let token = match (heavy && !nested, pid) {
+        (true, Some(pid)) => match daemon.heavy.acquire().await {
+            Some(permit) => daemon.holders.hold(pid, permit),
+            None => None,
+        },
+        _ => None,
+    };
+    RunLocally { reason: reason.to_owned(), token, warning: None }
+}
+
+/// Brings an analysed unit to its reply; once more for a terminal, where there is something to say.
+async fn finish(
+    daemon: &Arc<Daemon>,
+    unit: Arc<Analysed>,
+    terminal: Option<Terminal>,
+    fallback: Fallback,
+    story: &mut Unit,
+) -> Result<Answer, Unfinished> {
+    let mut finished = obtain(daemon, &unit, fallback, story).await?;
+    let mut model = unit;
+    if let Some(terminal) = terminal
+        && !finished.result.stderr.is_empty()
+    {
+        let colours = Arc::new(Arc::unwrap_or_clone(model).for_terminal(terminal));
+        finished = obtain(daemon, &colours, fallback, story).await?;
+        model = colours;
+    }
+    let exit_code = finished.result.exit_code;
+    story.exit = Some(exit_code);
+    story.went = match finished.went {
+        Went::Hit(_) => "hit",
+        Went::Remote => "remote",
+        Went::Here => "local",
+    }
+    .to_owned();
+    daemon.counters.count(|stats| {
+        match finished.went {
+            Went::Hit("local") => stats.hits.local += 1,
+            Went::Hit(_) => stats.hits.remote += 1,
+            Went::Remote => stats.remote += 1,
+            Went::Here => stats.local += 1,
+        }
+        stats.failed += u64::from(exit_code != 0);
+    });
+    let packed = deliver(&model.unit, finished.result, finished.warning);
+    let Delivery { done, fds } = packed.map_err(|error| {
+        tracing::error!("a result cannot be handed over: {error}");
+        Unfinished::Plainly { reason: "delivery".to_owned() }
+    })?;
+    Ok(Answer { reply: Reply::Done(Box::new(done)), fds })
+}
+
+/// A result of the action, from wherever it can be had.
+async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, story: &mut Unit) -> Result<Finished, Unfinished> {
+    if let Some(result) = find_local(daemon, unit).await {
+        return Ok(Finished { result, went: Went::Hit("local"), warning: None });
+    }
+    let Some(farm) = daemon.farm.clone() else {
+        return run_here(daemon, unit, None).await;
+    };
+    if daemon.settings.remote_cache
+        && farm.is_up()
+        && let Some(remote) = farm.look_up(unit).await
+        && let Ok(result) = take(daemon, unit, remote, story).await
+    {
+        return Ok(Finished { result, went: Went::Hit("remote"), warning: None });
+    }
+    let mut course = Course::default();
+    while let Next::Remote { attempt } = course.next() {
+        match place(daemon, &farm, unit, attempt, course.avoid()).await {
+            Where::Worker(mut granted) => {
+                let began = Instant::now();
+                let worker = granted.grant.worker_name.clone();
+                let outcome = match farm.attempt(unit, &mut granted).await {
+                    Ok(remote) => take(daemon, unit, remote, story).await,
+                    Err(setback) => Err(setback),
+                };
+                let told = outcome.as_ref().map_or_else(|setback| format!("{setback:?}"), |_| "ok".to_owned());
+                story.attempts.push(Attempt { worker: worker.clone(), outcome: told, ms: began.elapsed().as_millis() as u64 });
+                match outcome {
+                    Ok(result) => return Ok(Finished { result, went: Went::Remote, warning: None }),
+                    Err(setback) => {
+                        if let Setback::Lost { code, .. } | Setback::Unfit { code, .. } = &setback {
+                            daemon.counters.lost_attempt(code);
+                        }
+                        course.set_back(&worker, setback);
+                    }
+                }
+            }
+            Where::Here(permit) => return run_here(daemon, unit, Some(permit)).await,
+            Where::Nowhere { code, detail } => {
+                return blamed(daemon, unit, fallback, code, &detail).await;
+            }
+        }
+    }
+    match course.blame() {
+        Some((code, detail)) => blamed(daemon, unit, fallback, code, detail).await,
+        None => run_here(daemon, unit, None).await,
+    }
+}
+
+/// The farm let the unit down: it runs here, and the user is told as he wishes.
+async fn blamed(
+    daemon: &Arc<Daemon>,
+    unit: &Arc<Analysed>,
+    fallback: Fallback,
+    code: &str,
+    detail: &str,
+) -> Result<Finished, Unfinished> {
+    daemon.counters.fallback(code);
+    let text = format!("{}: {code}: {detail}", unit.unit.source);
+    if fallback == Fallback::Fail && code != "doubtful-end" && code != "input-changed" {
+        return Err(Unfinished::Fail(text));
+    }
+    let mut finished = run_here(daemon, unit, None).await?;
+    if fallback == Fallback::Warn {
+        finished.warning = Some(format!("compiled here, not on the farm: {text}"));
+    }
+    Ok(finished)
+}
+
+enum Where {
+    Worker(Granted),
+    Here(Permit),
+    Nowhere { code: &'static str, detail: String },
+}
+
+/// A worker, or an idle processor of this machine when the farm is full.
+async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, attempt: u32, avoid: &[String]) -> Where {
+    let mut wait_ms = 0;
+    loop {
+        let no_grant = tokio::select! {
+            biased;
+            granted = farm.acquire(unit, attempt, avoid, wait_ms) => match granted {
+                Ok(granted) => return Where::Worker(granted),
+                Err(no_grant) => no_grant,
+            },
+            Some(permit) = daemon.heavy.acquire(), if wait_ms > 0 && daemon.local.executor.is_some() => return Where::Here(permit),
+        };
+        match no_grant {
+            NoGrant::Full => wait_ms = ACQUIRE_WAIT_MS,
+            NoGrant::Unserved => return Where::Nowhere { code: "unknown-toolchain", detail: "no worker serves it".to_owned() },
+            NoGrant::NoFarm(detail) => return Where::Nowhere { code: "no-farm", detail },
+        }
+    }
+}
+
+async fn find_local(daemon: &Arc<Daemon>, unit: &Arc<Analysed>) -> Option<UnitResult> {
+    daemon.local.results.as_ref()?;
+    let (daemon, digest) = (Arc::clone(daemon), unit.action_digest);
+    tokio::task::spawn_blocking(move || daemon.local.find(&digest)).await.ok().flatten()
+}
+
+async fn run_here(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, permit: Option<Permit>) -> Result<Finished, Unfinished> {
+    if daemon.local.executor.is_none() {
+        return Err(Unfinished::Plainly { reason: "no-sandbox".to_owned() });
+    }
+    let permit = match permit {
+        Some(permit) => Some(permit),
+        None => daemon.heavy.acquire().await,
+    };
+    let cancel = CancelSwitch::new();
+    let _cancelled_when_dropped = CancelGuard(cancel.clone());
+    let (for_thread, unit) = (Arc::clone(daemon), Arc::clone(unit));
+    let ran = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let executed = for_thread.local.run(&unit, &cancel)?;
+        if executed.result.exit_code == 0 {
+            for_thread.local.keep(&unit.action_digest, &executed.result);
+        }
+        for_thread.local.open(&executed.result).map_err(LocalError::Failed)
+    });
+    let ran = ran.await.unwrap_or_else(|error| Err(LocalError::Failed(error.to_string())));
+    match ran {
+        Ok(result) => Ok(Finished { result, went: Went::Here, warning: None }),
+        Err(error) => {
+            tracing::info!("not run in the sandbox here: {error}");
+            Err(Unfinished::Plainly { reason: "local-sandbox".to_owned() })
+        }
+    }
+}
+
+struct CancelGuard(CancelSwitch);
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Takes a result off the wire: only files that were asked for; keeps it for next time.
+async fn take(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, remote: Remote, story: &mut Unit) -> Result<UnitResult, Setback> {
+    story.uploaded_blobs += remote.sent.blobs;
+    story.uploaded_bytes += remote.sent.bytes;
+    daemon.counters.count(|stats| {
+        stats.uploaded_bytes += remote.sent.bytes;
+        stats.downloaded_bytes += remote.received_bytes;
+    });
+    let Arrived { result, blobs } = remote.arrived;
+    let unfit = |detail: String| Setback::Unfit { code: "bad-result", detail };
+    let mut files = Vec::with_capacity(result.output_files.len());
+    for file in &result.output_files {
+        if !unit.command.output_paths.contains(&file.path) {
+            return Err(unfit(format!("a result names {:?}, which nobody asked for", file.path)));
+        }
+        files.push(ResultFile {
+            path: file.path.clone(),
+            executable: file.is_executable,
+            contents: Contents::Bytes(blob(&blobs, file.digest.as_ref()).map_err(unfit)?),
+        });
+    }
+    if !result.output_directories.is_empty() || !result.output_symlinks.is_empty() {
+        return Err(unfit("a result holds directories or links, which nobody asked for".to_owned()));
+    }
+    if result.exit_code == 0 {
+        let lacks = unit.unit.outputs.iter().find(|output| output.required && !files.iter().any(|file| file.path == output.path));
+        if let Some(output) = lacks {
+            return Err(unfit(format!("a result lacks {:?}", output.path)));
+        }
+    }
+    let taken = UnitResult {
+        exit_code: result.exit_code,
+        stdout: stream(&blobs, result.stdout_digest.as_ref()).map_err(unfit)?,
+        stderr: stream(&blobs, result.stderr_digest.as_ref()).map_err(unfit)?,
+        files,
+    };
+    if result.exit_code == 0 && daemon.local.results.is_some() {
+        keep_later(daemon, unit.action_digest, result, blobs);
+    }
+    Ok(taken)
+}
+
+fn blob(blobs: &BTreeMap<Digest, Bytes>, digest: Option<&kiln_proto::reapi::Digest>) -> Result<Bytes, String> {
+    let digest = digest_from_wire(digest).map_err(|error| error.to_string())?;
+    match blobs.get(&digest) {
+        Some(bytes) => Ok(bytes.clone()),
+        None if digest.size == 0 => Ok(Bytes::new()),
+        None => Err(format!("{digest} did not come with the result")),
+    }
+}
+
+fn stream(blobs: &BTreeMap<Digest, Bytes>, digest: Option<&kiln_proto::reapi::Digest>) -> Result<Bytes, String> {
+    if digest.is_none() { Ok(Bytes::new()) } else { blob(blobs, digest) }
+}
+
+/// Keeps a result on this machine's disk, after the wrapper has it.
+fn keep_later(daemon: &Arc<Daemon>, action: Digest, result: ActionResult, blobs: BTreeMap<Digest, Bytes>) {
+    let daemon = Arc::clone(daemon);
+    tokio::task::spawn_blocking(move || {
+        for (digest, bytes) in &blobs {
+            if let Err(error) = kiln_cas::BlobStore::put(&daemon.local.store, digest, bytes) {
+                tracing::debug!("{error}");
+                return;
+            }
+        }
+        daemon.local.keep(&action, &result);
+    });
+}

@@ -1,0 +1,169 @@
+//! Brings missing blobs into this worker's store: from their home, then from peers, each blob once at a time.
+
+use kiln_cas::{BlobStore as _, Digest};
+use kiln_proto::v1::{Node, NodeKind};
+use kiln_rpc::Pool;
+use kiln_store::DiskStore;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::OnceCell;
+use tonic::Status;
+
+use crate::blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient};
+
+/// Most peers asked for a blob that its home does not have.
+const PEERS_MAX: usize = 8;
+
+/// Instance whose blobs nodes share.
+pub(crate) const INSTANCE: &str = "main";
+
+type Flight = Arc<OnceCell<bool>>;
+
+/// Fetches blobs for one worker.
+pub(crate) struct Fetcher {
+    store: DiskStore,
+    pool: Pool,
+    nodes: RwLock<Vec<Node>>,
+    own_address: String,
+    flights: Mutex<BTreeMap<Digest, Flight>>,
+}
+
+impl Fetcher {
+    /// A fetcher that knows no nodes yet; `pool` dials them with the worker's credential.
+    pub(crate) fn new(store: DiskStore, pool: Pool, own_address: String) -> Fetcher {
+        Fetcher { store, pool, nodes: RwLock::default(), own_address, flights: Mutex::default() }
+    }
+
+    /// The farm's nodes, as the schedulers know them.
+    pub(crate) fn set_nodes(&self, nodes: Vec<Node>) {
+        let others = nodes.into_iter().filter(|node| node.address != self.own_address).collect();
+        *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
+    /// The cache servers.
+    pub(crate) fn caches(&self) -> Vec<Node> {
+        self.nodes_of(NodeKind::Cache)
+    }
+
+    fn nodes_of(&self, kind: NodeKind) -> Vec<Node> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().filter(|node| node.kind == kind as i32).cloned().collect()
+    }
+
+    pub(crate) fn client(&self, node: &Node) -> Option<BlobClient> {
+        let channel = self.pool.get(&node.address.parse().ok()?, &node.tls_name).ok()?;
+        Some(BlobClient::new(channel, INSTANCE))
+    }
+
+    /// Brings what can be had of `digests`; answers those that nobody has. Two jobs that want one blob fetch it once.
+    pub(crate) async fn fetch(self: &Arc<Fetcher>, digests: &[Digest]) -> Vec<Digest> {
+        let mut mine = Vec::new();
+        let mut others = Vec::new();
+        {
+            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            for digest in digests {
+                match flights.get(digest) {
+                    Some(flight) => others.push((*digest, Arc::clone(flight))),
+                    None => {
+                        flights.insert(*digest, Arc::default());
+                        mine.push(*digest);
+                    }
+                }
+            }
+        }
+        let landing = Landing { fetcher: self, digests: mine.clone() };
+        let mut missing = self.fetch_now(&mine).await;
+        for digest in &mine {
+            let flight = self.flights.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+            if let Some(flight) = flight {
+                let _ = flight.set(!missing.contains(digest));
+            }
+        }
+        drop(landing);
+        for (digest, flight) in others {
+            // Whoever fetched it may have been cancelled; then it is neither here nor known to be nowhere.
+            let _ = flight.get_or_init(|| async { false }).await;
+            if !self.store.contains(&digest) {
+                missing.push(digest);
+            }
+        }
+        missing
+    }
+
+    async fn fetch_now(&self, digests: &[Digest]) -> Vec<Digest> {
+        let mut missing = digests.to_vec();
+        let caches = self.nodes_of(NodeKind::Cache);
+        let peers = self.nodes_of(NodeKind::Worker);
+        for node in caches.iter().chain(peers.iter().take(PEERS_MAX)) {
+            if missing.is_empty() {
+                break;
+            }
+            let Some(client) = self.client(node) else { continue };
+            if let Err(status) = self.fetch_from(&client, &mut missing).await {
+                tracing::debug!("{}: {}", node.address, status.message());
+            }
+        }
+        missing
+    }
+
+    /// Takes from one node what it has, and takes that off `missing`.
+    async fn fetch_from(&self, client: &BlobClient, missing: &mut Vec<Digest>) -> Result<(), Status> {
+        let absent = client.find_missing(missing).await?;
+        let there: Vec<Digest> = missing.iter().filter(|digest| !absent.contains(digest)).copied().collect();
+        let (small, large): (Vec<Digest>, Vec<Digest>) = there.into_iter().partition(|digest| digest.size <= BATCH_BYTES_MAX);
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        for digest in small {
+            if batch_bytes + digest.size > BATCH_BYTES_MAX || batch.len() >= BATCH_BLOBS_MAX {
+                self.fetch_batch(client, &std::mem::take(&mut batch), missing).await?;
+                batch_bytes = 0;
+            }
+            batch_bytes += digest.size;
+            batch.push(digest);
+        }
+        if !batch.is_empty() {
+            self.fetch_batch(client, &batch, missing).await?;
+        }
+        for digest in large {
+            self.fetch_large(client, &digest).await?;
+            missing.retain(|other| *other != digest);
+        }
+        Ok(())
+    }
+
+    async fn fetch_batch(&self, client: &BlobClient, digests: &[Digest], missing: &mut Vec<Digest>) -> Result<(), Status> {
+        let blobs = client.read(digests).await?;
+        let store = self.store.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            let put = blobs.into_iter().map(|(digest, bytes)| store.put(&digest, &bytes).map(|()| digest));
+            put.collect::<Result<Vec<Digest>, _>>()
+        });
+        let kept = kept.await.map_err(|error| Status::internal(error.to_string()))?;
+        let kept = kept.map_err(|error| Status::internal(error.to_string()))?;
+        missing.retain(|digest| !kept.contains(digest));
+        Ok(())
+    }
+
+    async fn fetch_large(&self, client: &BlobClient, digest: &Digest) -> Result<(), Status> {
+        let store_error = |error: kiln_store::StoreError| Status::internal(error.to_string());
+        let mut writer = self.store.writer(digest, false).map_err(store_error)?;
+        client.stream(digest, |part| writer.write(part).map_err(store_error)).await?;
+        writer.finish().map_err(store_error)?;
+        Ok(())
+    }
+}
+
+/// Takes flights off the list, also when the fetching job is cancelled in the middle.
+struct Landing<'a> {
+    fetcher: &'a Fetcher,
+    digests: Vec<Digest>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let mut flights = self.fetcher.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        for digest in &self.digests {
+            flights.remove(digest);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! REAPI Execution, Operations and Capabilities of one worker.
+
+use futures::{Stream, StreamExt as _};
+use kiln_cas::{Action, BlobStore as _, Command, Digest};
+use kiln_proto::convert::digest_from_wire;
+use kiln_proto::grant::{GrantBook, GrantError, attached};
+use kiln_proto::longrunning::operations_server::Operations as OperationsService;
+use kiln_proto::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
+    WaitOperationRequest,
+};
+use kiln_proto::protobuf::Empty;
+use kiln_proto::reapi::execution_server::Execution;
+use kiln_proto::reapi::execution_stage::Value as Stage;
+use kiln_proto::reapi::{ExecuteRequest, ExecuteResponse, WaitExecutionRequest};
+use kiln_proto::status::{missing_blobs, operation, status};
+use kiln_proto::v1::GrantToken;
+use kiln_rpc::{Role, caller};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Code, Request, Response, Status};
+
+use crate::executor::{ExecuteError, Executed, Executor};
+use crate::fetch::Fetcher;
+use crate::operations::{self, LEASE_DAEMON, LEASE_OTHER, Operations, Watcher};
+use crate::publish::Publisher;
+
+/// Most bytes of outputs inside an answer, as the caller asks for: a gRPC message of 4 MiB less room for messages.
+const INLINE_MAX: u64 = 3 << 20;
+
+/// Rounds of laying out and fetching: directories hide what is below them, so a cold tree needs one a level.
+const FETCH_ROUNDS: usize = 64;
+
+/// Jobs waiting beside those that run, as a share of the slots: what hides one job's transfer.
+const QUEUE_PER_SLOT: usize = 1;
+
+/// Counters of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) executed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) doubtful: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) missing: AtomicU64,
+    pub(crate) joined: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+    pub(crate) cpu_us: AtomicU64,
+    pub(crate) running: AtomicU32,
+    pub(crate) queued: AtomicU32,
+}
+
+/// What all services of a worker share.
+pub(crate) struct Shared {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) publisher: Publisher,
+    pub(crate) operations: Operations,
+    pub(crate) grants: Mutex<GrantBook>,
+    pub(crate) started: Instant,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots_count: usize,
+    pub(crate) admitted: AtomicU32,
+    pub(crate) draining: AtomicBool,
+    /// Callers with a user's credential may execute without a grant: a worker that has no scheduler.
+    pub(crate) standalone: bool,
+    pub(crate) unwell: Mutex<Option<(Instant, String)>>,
+    pub(crate) counters: Counters,
+}
+
+/// A clonable handle that implements the services.
+#[derive(Clone)]
+pub(crate) struct Service(pub(crate) Arc<Shared>);
+
+type OperationStream = Pin<Box<dyn Stream<Item = Result<Operation, Status>> + Send>>;
+
+/// What a caller may do.
+struct Leave {
+    lease: String,
+    token: Option<Vec<u8>>,
+    attempt: u32,
+}
+
+impl Service {
+    fn admit<T>(&self, request: &Request<T>) -> Result<Leave, Status> {
+        let token = attached(request.metadata()).map_err(grant_status)?;
+        if let Some(token) = token {
+            let now = self.0.started.elapsed();
+            let grant = self.book().present(now, &token).map_err(grant_status)?;
+            return Ok(Leave { lease: grant.lease, token: Some(token), attempt: grant.attempt });
+        }
+        let caller = caller(request)?;
+        let may = matches!(caller.role, Role::Local | Role::Worker | Role::Admin) || (self.0.standalone && caller.role == Role::User);
+        match may {
+            true => Ok(Leave { lease: fresh_name(), token: None, attempt: 0 }),
+            false => Err(Status::permission_denied("this worker takes work from holders of a grant; ask the scheduler")),
+        }
+    }
+
+    pub(crate) fn book(&self) -> std::sync::MutexGuard<'_, GrantBook> {
+        self.0.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn start(&self, request: Request<ExecuteRequest>) -> Result<Watcher, Status> {
+        let leave = self.admit(&request)?;
+        let request = request.into_inner();
+        let digest = digest_from_wire(request.action_digest.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if leave.attempt == 0
+            && let Some(watcher) = self.0.operations.join(&digest)
+        {
+            self.0.counters.joined.fetch_add(1, Ordering::Relaxed);
+            return Ok(watcher);
+        }
+        if self.0.draining.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("this worker is draining"));
+        }
+        let place = Place::take(&self.0).ok_or_else(|| {
+            self.0.counters.rejected.fetch_add(1, Ordering::Relaxed);
+            Status::resource_exhausted("all slots and the queue of this worker are taken")
+        })?;
+        let name = operations::name(&request.instance_name, &leave.lease);
+        let abandoned_after = if leave.token.is_some() { LEASE_DAEMON } else { LEASE_OTHER };
+        // After MISSING the same grant comes again: the old operation is over, and its name free.
+        if self.0.operations.get(&name).is_some_and(|old| old.is_done()) {
+            self.0.operations.forget(&name);
+        }
+        let watcher = self.0.operations.start(name, digest, leave.attempt == 0, abandoned_after);
+        let watcher = watcher.ok_or_else(|| Status::resource_exhausted("too many operations, or this grant runs already"))?;
+        let run = Run { service: self.clone(), request, leave, operation: Arc::clone(&watcher.operation), _place: place };
+        tokio::spawn(run.drive());
+        Ok(watcher)
+    }
+}
+
+/// One admitted job: a slot or a place in the queue.
+struct Place(Arc<Shared>);
+
+impl Place {
+    fn take(shared: &Arc<Shared>) -> Option<Place> {
+        let bound = (shared.slots_count * (1 + QUEUE_PER_SLOT)) as u32;
+        let taken = shared.admitted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| (count < bound).then_some(count + 1));
+        taken.ok().map(|_| Place(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.admitted.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Run {
+    service: Service,
+    request: ExecuteRequest,
+    leave: Leave,
+    operation: Arc<operations::Operation>,
+    _place: Place,
+}
+
+impl Run {
+    async fn drive(self) {
+        let shared = Arc::clone(&self.service.0);
+        let response = match self.execute().await {
+            Ok(executed) => self.answer(executed).await,
+            Err(error) => {
+                self.count(&error);
+                failed(error)
+            }
+        };
+        self.operation.set(Stage::Completed, Some(response));
+        shared.operations.finished(&self.operation);
+        let name = self.operation.name.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(operations::KEEP_FINISHED).await;
+            if shared.operations.get(&name).is_some_and(|operation| operation.is_done()) {
+                shared.operations.forget(&name);
+            }
+        });
+    }
+
+    fn count(&self, error: &ExecuteError) {
+        let counters = &self.service.0.counters;
+        let counter = match error {
+            ExecuteError::Missing(_) => &counters.missing,
+            ExecuteError::Doubtful(_) => &counters.doubtful,
+            ExecuteError::Cancelled => &counters.cancelled,
+            ExecuteError::Invalid(_) | ExecuteError::Machine(_) | ExecuteError::Full(_) => &counters.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let ExecuteError::Full(why) | ExecuteError::Machine(why) = error {
+            let mut unwell = self.service.0.unwell.lock().unwrap_or_else(PoisonError::into_inner);
+            *unwell = Some((Instant::now(), why.clone()));
+            tracing::warn!("{why}");
+        }
+    }
+
+    async fn execute(&self) -> Result<Executed, ExecuteError> {
+        let shared = &self.service.0;
+        let (action, command) = self.messages().await?;
+        let mut rounds = 0;
+        let prepared = loop {
+            let prepared = self.blocking({
+                let (executor, action, command) = (Arc::clone(&shared.executor), action.clone(), command.clone());
+                move || executor.prepare(&action, &command)
+            });
+            match prepared.await {
+                Err(ExecuteError::Missing(missing)) => {
+                    rounds += 1;
+                    let nowhere = shared.fetcher.fetch(&missing).await;
+                    if !nowhere.is_empty() || rounds > FETCH_ROUNDS {
+                        return Err(ExecuteError::Missing(nowhere));
+                    }
+                }
+                other => break other?,
+            }
+        };
+        let grant = self.spend()?;
+        shared.counters.queued.fetch_add(1, Ordering::Relaxed);
+        let slot = Arc::clone(&shared.slots).acquire_owned().await;
+        shared.counters.queued.fetch_sub(1, Ordering::Relaxed);
+        let slot = slot.map_err(|error| ExecuteError::Machine(error.to_string()))?;
+        self.operation.set(Stage::Executing, None);
+        shared.counters.running.fetch_add(1, Ordering::Relaxed);
+        let executed = self.blocking({
+            let (executor, cancel) = (Arc::clone(&shared.executor), self.operation.cancel.clone());
+            move || executor.run(prepared, &cancel)
+        });
+        let executed = executed.await;
+        shared.counters.running.fetch_sub(1, Ordering::Relaxed);
+        drop(slot);
+        if let Some(grant) = grant {
+            self.service.book().ended(shared.started.elapsed(), &grant);
+        }
+        executed
+    }
+
+    /// Uses the grant up: from here on it starts no other run.
+    fn spend(&self) -> Result<Option<GrantToken>, ExecuteError> {
+        let Some(token) = &self.leave.token else { return Ok(None) };
+        let now = self.service.0.started.elapsed();
+        self.service.book().spend(now, token).map(Some).map_err(|error| ExecuteError::Invalid(error.to_string()))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> Result<T, ExecuteError> + Send + 'static,
+    ) -> Result<T, ExecuteError> {
+        let joined = tokio::task::spawn_blocking(act).await;
+        joined.unwrap_or_else(|error| Err(ExecuteError::Machine(format!("a job's thread ended early: {error}"))))
+    }
+
+    async fn messages(&self) -> Result<(Action, Command), ExecuteError> {
+        let invalid = |error: kiln_cas::DecodeError| ExecuteError::Invalid(error.to_string());
+        let action = Action::decode(&self.message(&self.operation.action).await?).map_err(invalid)?;
+        let command = Command::decode(&self.message(&action.command_digest).await?).map_err(invalid)?;
+        if command.arguments.is_empty() {
+            return Err(ExecuteError::Invalid("the command has no arguments".to_owned()));
+        }
+        Ok((action, command))
+    }
+
+    async fn message(&self, digest: &Digest) -> Result<Arc<[u8]>, ExecuteError> {
+        let shared = &self.service.0;
+        if digest.size > kiln_cas::MESSAGE_SIZE_MAX as u64 {
+            return Err(ExecuteError::Invalid(format!("a message of {} bytes", digest.size)));
+        }
+        for fetched in [false, true] {
+            if fetched {
+                shared.fetcher.fetch(&[*digest]).await;
+            }
+            let bytes = shared.executor.store().get(digest).map_err(|error| ExecuteError::Machine(error.to_string()))?;
+            if let Some(bytes) = bytes {
+                return Ok(bytes);
+            }
+        }
+        Err(ExecuteError::Missing(vec![*digest]))
+    }
+
+    async fn answer(&self, executed: Executed) -> ExecuteResponse {
+        let shared = &self.service.0;
+        shared.counters.executed.fetch_add(1, Ordering::Relaxed);
+        shared.counters.cpu_us.fetch_add(executed.cpu_us, Ordering::Relaxed);
+        let do_not_cache = executed.result.exit_code != 0;
+        if !do_not_cache {
+            shared.publisher.publish(self.operation.action, executed.result.clone());
+        }
+        let mut result = executed.result;
+        if self.request.inline_stdout {
+            result.stdout_raw = executed.stdout;
+        }
+        if self.request.inline_stderr {
+            result.stderr_raw = executed.stderr;
+        }
+        let wanted: BTreeSet<&str> = self.request.inline_output_files.iter().map(String::as_str).collect();
+        let mut room = INLINE_MAX;
+        for file in &mut result.output_files {
+            let Ok(digest) = digest_from_wire(file.digest.as_ref()) else { continue };
+            if wanted.contains(file.path.as_str()) && digest.size <= room {
+                let store = shared.executor.store().clone();
+                let read = tokio::task::spawn_blocking(move || store.get(&digest)).await;
+                if let Ok(Ok(Some(bytes))) = read {
+                    room -= digest.size;
+                    file.contents = bytes.to_vec();
+                }
+            }
+        }
+        ExecuteResponse { result: Some(result), status: Some(status(Code::Ok, "")), ..Default::default() }
+    }
+}
+
+fn failed(error: ExecuteError) -> ExecuteResponse {
+    use kiln_sandbox::Limit;
+    let status = match &error {
+        ExecuteError::Missing(missing) => missing_blobs(missing),
+        ExecuteError::Invalid(why) => status(Code::InvalidArgument, why.clone()),
+        ExecuteError::Cancelled => status(Code::Cancelled, "cancelled"),
+        ExecuteError::Doubtful(crate::Doubt::Limit(Limit::Time)) => status(Code::DeadlineExceeded, error.to_string()),
+        ExecuteError::Doubtful(_) => status(Code::Aborted, error.to_string()),
+        ExecuteError::Machine(why) => status(Code::Internal, why.clone()),
+        ExecuteError::Full(why) => status(Code::Unavailable, why.clone()),
+    };
+    ExecuteResponse { status: Some(status), ..Default::default() }
+}
+
+fn grant_status(error: GrantError) -> Status {
+    Status::unauthenticated(error.to_string())
+}
+
+fn fresh_name() -> String {
+    let mut bytes = [0u8; 16];
+    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn follow(watcher: Watcher) -> OperationStream {
+    let changes = watcher.changes.clone();
+    let mut ended = false;
+    let stream = WatchStream::new(changes).map(move |state| {
+        let operation_now = &watcher.operation;
+        Ok(operation(&operation_now.name, state.stage, &operation_now.action, state.response.as_deref()))
+    });
+    Box::pin(stream.take_while(move |operation: &Result<Operation, Status>| {
+        let go_on = !ended;
+        ended = operation.as_ref().is_ok_and(|operation| operation.done);
+        futures::future::ready(go_on)
+    }))
+}
+
+#[tonic::async_trait]
+impl Execution for Service {
+    type ExecuteStream = OperationStream;
+    type WaitExecutionStream = OperationStream;
+
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<OperationStream>, Status> {
+        Ok(Response::new(follow(self.start(request).await?)))
+    }
+
+    async fn wait_execution(&self, request: Request<WaitExecutionRequest>) -> Result<Response<OperationStream>, Status> {
+        self.admit(&request)?;
+        let name = request.into_inner().name;
+        let watcher = self.0.operations.watch(&name).ok_or_else(|| Status::not_found(format!("no operation {name:?}")))?;
+        Ok(Response::new(follow(watcher)))
+    }
+}
+
+#[tonic::async_trait]
+impl OperationsService for Service {
+    async fn list_operations(&self, _: Request<ListOperationsRequest>) -> Result<Response<ListOperationsResponse>, Status> {
+        Err(Status::unimplemented("operations are named by those who started them"))
+    }
+
+    async fn get_operation(&self, request: Request<GetOperationRequest>) -> Result<Response<Operation>, Status> {
+        self.admit(&request)?;
+        let name = request.into_inner().name;
+        let found = self.0.operations.get(&name).ok_or_else(|| Status::not_found(format!("no operation {name:?}")))?;
+        let state = found.state();
+        Ok(Response::new(operation(&found.name, state.stage, &found.action, state.response.as_deref())))
+    }
+
+    async fn delete_operation(&self, _: Request<DeleteOperationRequest>) -> Result<Response<Empty>, Status> {
+        Err(Status::unimplemented("finished operations are forgotten by themselves"))
+    }
+
+    async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<Empty>, Status> {
+        let leave = self.admit(&request)?;
+        let name = request.into_inner().name;
+        if leave.token.is_some() && !name.ends_with(&leave.lease) {
+            return Err(Status::permission_denied("that operation belongs to another grant"));
+        }
+        if let Some(found) = self.0.operations.get(&name) {
+            found.cancel_unless_joined();
+        }
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn wait_operation(&self, _: Request<WaitOperationRequest>) -> Result<Response<Operation>, Status> {
+        Err(Status::unimplemented("use WaitExecution"))
+    }
+}
