@@ -1,0 +1,194 @@
+//! Macro names and header names as dense numbers. It knows neither files nor what a name means.
+
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hashbrown::HashTable;
+
+use crate::hash;
+
+/// A macro name, as a dense number handed out by [`Names`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameId(pub(crate) u32);
+
+/// The name in an `#include`, as a dense number handed out by [`Names`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeaderId(pub(crate) u32);
+
+/// Names that have a meaning without being defined as macros: no definite value is ever assumed for them.
+/// They have the first numbers of every table, in this order.
+pub(crate) const SPECIAL: &[&str] = &[
+    "__has_include",
+    "__has_include_next",
+    "__has_embed",
+    "__has_attribute",
+    "__has_cpp_attribute",
+    "__has_c_attribute",
+    "__has_builtin",
+    "__has_constexpr_builtin",
+    "__has_feature",
+    "__has_extension",
+    "__has_declspec_attribute",
+    "__has_warning",
+    "__is_identifier",
+    "__building_module",
+    "__is_target_arch",
+    "__is_target_vendor",
+    "__is_target_os",
+    "__is_target_environment",
+    "__is_target_variant_os",
+    "__is_target_variant_environment",
+    "__has_include__",
+    "__has_include_next__",
+    "__FILE__",
+    "__LINE__",
+    "__DATE__",
+    "__TIME__",
+    "__TIMESTAMP__",
+    "__COUNTER__",
+    "__INCLUDE_LEVEL__",
+    "__BASE_FILE__",
+    "__FILE_NAME__",
+    "__FLT_EVAL_METHOD__",
+    "_Pragma",
+    "__pragma",
+    "true",
+    "defined",
+];
+
+/// Whether a name is `__has_include` or one of its kin: those whose value is the outcome of a lookup.
+pub(crate) fn is_include_operator(name: NameId) -> bool {
+    SPECIAL.get(name.0 as usize).is_some_and(|n| matches!(*n, "__has_include" | "__has_include__" | "__has_include_next" | "__has_include_next__"))
+}
+
+/// Bytes a table of names may hold: offsets are 32-bit.
+pub(crate) const NAME_BYTES_MAX: usize = u32::MAX as usize;
+
+/// The tables of names of one view. All files of a view are scanned against one of these.
+pub struct Names {
+    inner: RwLock<Tables>,
+}
+
+pub(crate) struct Tables {
+    pub(crate) macros: Table,
+    pub(crate) headers: Table,
+}
+
+/// Strings stored end to end, with an index by content.
+#[derive(Default)]
+pub(crate) struct Table {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    index: HashTable<u32>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> &[u8] {
+        let i = id as usize;
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        &self.bytes[start..self.ends[i] as usize]
+    }
+
+    pub(crate) fn find(&self, name: &[u8]) -> Option<u32> {
+        self.index.find(hash::bytes(name), |&i| self.get(i) == name).copied()
+    }
+
+    /// The number of `name`, new or known; `None` when the table is full.
+    pub(crate) fn intern(&mut self, name: &[u8]) -> Option<u32> {
+        let hash = hash::bytes(name);
+        if let Some(&id) = self.index.find(hash, |&i| self.get(i) == name) {
+            return Some(id);
+        }
+        if self.bytes.len() + name.len() > NAME_BYTES_MAX || self.ends.len() >= (u32::MAX - 1) as usize {
+            return None;
+        }
+        let id = self.ends.len() as u32;
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len() as u32);
+        let Self { bytes, ends, index } = self;
+        index.insert_unique(hash, id, |&i| {
+            let start = if i == 0 { 0 } else { ends[i as usize - 1] as usize };
+            hash::bytes(&bytes[start..ends[i as usize] as usize])
+        });
+        Some(id)
+    }
+}
+
+impl Names {
+    /// Empty tables (but for the names the language itself gives a meaning).
+    #[must_use]
+    pub fn new() -> Self {
+        let mut macros = Table::new();
+        for name in SPECIAL {
+            let _ = macros.intern(name.as_bytes());
+        }
+        Self { inner: RwLock::new(Tables { macros, headers: Table::new() }) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The spelling of a macro name.
+    #[must_use]
+    pub fn macro_name(&self, id: NameId) -> Vec<u8> {
+        self.read().macros.get(id.0).to_vec()
+    }
+
+    /// The spelling of a header name.
+    #[must_use]
+    pub fn header_name(&self, id: HeaderId) -> Vec<u8> {
+        self.read().headers.get(id.0).to_vec()
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tables = self.read();
+        f.debug_struct("Names").field("macros", &tables.macros.len()).field("headers", &tables.headers.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_number() {
+        let names = Names::new();
+        let (a, b) = {
+            let mut t = names.write();
+            (t.macros.intern(b"FOO").unwrap(), t.macros.intern(b"BAR").unwrap())
+        };
+        assert_ne!(a, b);
+        assert_eq!(names.write().macros.intern(b"FOO"), Some(a));
+        assert_eq!(names.read().macros.find(b"BAR"), Some(b));
+        assert_eq!(names.read().macros.find(b"BAZ"), None);
+        assert_eq!(names.macro_name(NameId(a)), b"FOO");
+    }
+
+    #[test]
+    fn special_names_come_first_and_once() {
+        let names = Names::new();
+        for (i, name) in SPECIAL.iter().enumerate() {
+            assert_eq!(names.read().macros.find(name.as_bytes()), Some(i as u32), "{name}");
+        }
+    }
+}
