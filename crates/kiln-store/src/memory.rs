@@ -76,6 +76,13 @@ impl<S: BlobStore> MemoryTier<S> {
         }
     }
 
+    /// The blob if it is in memory: never blocks. Counted as a hit if it is, and not at all if not.
+    pub fn cached(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        let bytes = self.cache.get(digest)?;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(bytes)
+    }
+
     fn keeps(&self, digest: &Digest) -> bool {
         digest.size <= MEMORY_BLOB_BYTES_MAX && digest.size + ENTRY_OVERHEAD_BYTES <= self.max_bytes / 4
     }
@@ -92,8 +99,7 @@ impl<S: BlobStore> BlobStore for MemoryTier<S> {
         if !self.keeps(digest) {
             return self.below.get(digest);
         }
-        if let Some(bytes) = self.cache.get(digest) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(bytes) = self.cached(digest) {
             return Ok(Some(bytes));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
