@@ -89,7 +89,7 @@ impl Connection {
     /// [`ConnectionError::ForeignPeer`], or the kernel's error.
     pub fn check_peer(&self) -> Result<sys::Peer, ConnectionError> {
         let peer = sys::peer(self.stream.as_fd())?;
-        if peer.uid == sys::ids().euid { Ok(peer) } else { Err(ConnectionError::ForeignPeer { uid: peer.uid }) }
+        if peer.uid == sys::effective_user() { Ok(peer) } else { Err(ConnectionError::ForeignPeer { uid: peer.uid }) }
     }
 
     /// The socket itself.

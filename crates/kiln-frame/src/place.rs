@@ -93,7 +93,7 @@ pub fn state_dir(settings: Settings<'_>) -> PathBuf {
     let set = |name| settings(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("KILN_DIR")
         .or_else(|| set("HOME").map(|home| home.join(".cache/kiln")))
-        .unwrap_or_else(|| PathBuf::from(format!("/tmp/kiln-{}", sys::ids().euid)))
+        .unwrap_or_else(|| PathBuf::from(format!("/tmp/kiln-{}", sys::effective_user())))
 }
 
 impl Place {
@@ -108,7 +108,7 @@ impl Place {
         let candidates = [
             set("XDG_RUNTIME_DIR").map(|dir| (PathBuf::from(dir).join("kiln"), false)),
             Some((state_dir(settings).join("run"), true)),
-            Some((PathBuf::from(format!("/tmp/kiln-{}", sys::ids().euid)), false)),
+            Some((PathBuf::from(format!("/tmp/kiln-{}", sys::effective_user())), false)),
         ];
         let mut last = PlaceError::Taken;
         for (dir, recursive) in candidates.into_iter().flatten() {
@@ -209,7 +209,7 @@ fn private_dir(dir: &Path, socket: &Path, recursive: bool) -> Result<(), String>
     if !made.is_dir() {
         return Err("not a directory".into());
     }
-    if made.uid() != sys::ids().euid {
+    if made.uid() != sys::effective_user() {
         return Err(format!("belongs to user {}", made.uid()));
     }
     if made.mode() & 0o077 != 0 {

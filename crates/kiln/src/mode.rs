@@ -3,10 +3,9 @@
 use std::ffi::CStr;
 
 /// First words that are commands of `kiln` itself; every other first word is a compiler.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 15] = [
     "cache",
     "capture",
-    "cert",
     "daemon",
     "demo",
     "doctor",
