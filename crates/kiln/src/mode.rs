@@ -4,22 +4,8 @@ use std::ffi::CStr;
 
 /// First words that are commands of `kiln` itself; every other first word is a compiler.
 const COMMANDS: [&str; 15] = [
-    "cache",
-    "capture",
-    "daemon",
-    "demo",
-    "doctor",
-    "explain",
-    "links",
-    "rebuild",
-    "run",
-    "slots",
-    "stats",
-    "status",
-    "top",
-    "trace",
-    "verify",
-    "completions",
+    "cache", "capture", "daemon", "demo", "doctor", "explain", "links", "rebuild", "run", "slots", "stats", "status", "top",
+    "trace", "verify",
 ];
 
 /// What this call is for.
