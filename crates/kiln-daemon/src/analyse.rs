@@ -98,9 +98,9 @@ impl Analyst<'_> {
         let compiler = text(&request.compiler)?;
         let cwd = text(&request.cwd)?;
         let env = split_env(&request.env);
-        let lookup = LookupEnv::from_pairs(env.iter().filter_map(|(name, value)| {
-            Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
-        }));
+        let lookup = LookupEnv::from_pairs(
+            env.iter().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))),
+        );
         let driver = Path::new(compiler);
         let first = self.toolchain(driver, &lookup, epoch)?;
         let unit = kiln_cmdline::parse(&Request {
@@ -210,8 +210,7 @@ impl Analyst<'_> {
             salt: Vec::new(),
             platform,
         };
-        let mut analysed =
-            Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, own, form, inputs };
+        let mut analysed = Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, own, form, inputs };
         analysed.seal();
         analysed
     }

@@ -110,10 +110,9 @@ mod tests {
 
     #[test]
     fn what_another_worker_cannot_mend_is_not_tried_there() {
-        for setback in [
-            Setback::Doubtful("the compiler crashed".into()),
-            Setback::Unfit { code: "input-changed", detail: "a.h".into() },
-        ] {
+        for setback in
+            [Setback::Doubtful("the compiler crashed".into()), Setback::Unfit { code: "input-changed", detail: "a.h".into() }]
+        {
             let mut course = Course::default();
             course.set_back("w1", setback);
             assert_eq!(course.next(), Next::Here);

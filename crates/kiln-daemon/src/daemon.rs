@@ -181,12 +181,7 @@ fn client_id(identity: &Identity) -> String {
 ///
 /// # Errors
 /// One line, when the daemon cannot start.
-pub async fn run(
-    settings: Settings,
-    place: Place,
-    ready: impl FnOnce(),
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), String> {
+pub async fn run(settings: Settings, place: Place, ready: impl FnOnce(), shutdown: impl Future<Output = ()>) -> Result<(), String> {
     let claim = place.claim().map_err(|error| error.to_string())?;
     let identity = Identity::current();
     let daemon = tokio::task::block_in_place(|| Daemon::new(settings, identity))?;

@@ -2,8 +2,8 @@
 
 use kiln_cmdline::{Family, ForcedInclude, Invocation, Language, MacroOp, SearchKind};
 use kiln_scan::{
-    Closure, CommandMacro, Compiler, Dialect, FileView as _, Forced, ForcedKind, Names, ScanRequest, Scanner, SearchDirs, SearchList,
-    Unprovable,
+    Closure, CommandMacro, Compiler, Dialect, FileView as _, Forced, ForcedKind, Names, ScanRequest, Scanner, SearchDirs,
+    SearchList, Unprovable,
 };
 use kiln_toolchain::Toolchain;
 use std::path::Path;
@@ -245,7 +245,8 @@ fn dialect(unit: &Invocation, compiler: Compiler) -> Dialect {
     };
     let modern = standard.is_empty() || ["20", "2a", "23", "2b", "26", "2c"].iter().any(|year| standard.ends_with(year));
     let trigraphs = unit.expanded.iter().any(|argument| argument == "-trigraphs")
-        || strict && !["17", "1z", "20", "2a", "23", "2b", "26", "2c"].iter().any(|year| base.cplusplus && standard.ends_with(year));
+        || strict
+            && !["17", "1z", "20", "2a", "23", "2b", "26", "2c"].iter().any(|year| base.cplusplus && standard.ends_with(year));
     Dialect {
         line_comments: !old_c,
         raw_strings,

@@ -5,7 +5,7 @@ use kiln_cas::{BlobStore as _, Digest};
 use kiln_proto::convert::{digest_from_wire, result_digests};
 use kiln_proto::reapi::ActionResult;
 use kiln_store::{DiskStore, ResultStore, StoreError, StoredResult};
-use kiln_worker::{CancelSwitch, Executed, ExecuteError, Executor};
+use kiln_worker::{CancelSwitch, ExecuteError, Executed, Executor};
 use prost::Message as _;
 use std::fs::File;
 use std::sync::Arc;

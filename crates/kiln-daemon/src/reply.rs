@@ -58,11 +58,7 @@ pub(crate) fn deliver(unit: &Invocation, result: UnitResult, warning: Option<Str
     files.sort_by_key(|file| file.path == main);
     let mut outputs = Vec::with_capacity(files.len());
     for file in files {
-        outputs.push(OutputFile {
-            path: file.path.into_bytes(),
-            executable: file.executable,
-            data: packer.pack(file.contents)?,
-        });
+        outputs.push(OutputFile { path: file.path.into_bytes(), executable: file.executable, data: packer.pack(file.contents)? });
     }
     // An exit status has eight bits.
     let ending = Ending::Exit((result.exit_code & 0xff) as u8);

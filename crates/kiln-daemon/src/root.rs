@@ -55,8 +55,6 @@ pub(crate) struct FilledRoot {
     pub(crate) tree: BuiltTree,
     /// Each blob and one file that holds it.
     pub(crate) sources: BTreeMap<Digest, Arc<str>>,
-    /// Files entered, the toolchain's apart.
-    pub(crate) files: usize,
 }
 
 impl<'a> Root<'a> {
@@ -165,7 +163,7 @@ impl<'a> Root<'a> {
             self.tree.file_with(path, input.found.digest, executable, properties)?;
             sources.entry(input.found.digest).or_insert_with(|| Arc::from(path.as_str()));
         }
-        Ok(FilledRoot { tree: self.tree.build(), sources, files: self.inputs.len() })
+        Ok(FilledRoot { tree: self.tree.build(), sources })
     }
 
     /// What tells a file from others of equal content, where a compiler would look: gcc's once-only test compares times, clang

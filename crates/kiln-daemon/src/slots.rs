@@ -53,7 +53,8 @@ impl Gate {
     }
 
     /// A permit if one is free now and nobody waits before.
-    pub(crate) fn try_acquire(self: &Arc<Gate>) -> Option<Permit> {
+    #[cfg(test)]
+    fn try_acquire(self: &Arc<Gate>) -> Option<Permit> {
         let mut state = self.lock();
         (state.used < state.capacity && state.waiters.is_empty()).then(|| {
             state.used += 1;
@@ -142,7 +143,7 @@ impl Holders {
 fn pidfd(pid: i32) -> Option<AsyncFd<OwnedFd>> {
     let pid = rustix::process::Pid::from_raw(pid)?;
     let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()?;
-    AsyncFd::with_interest(fd, Interest::READABLE).ok()
+    AsyncFd::register_with_interest(fd, Interest::READABLE).ok()
 }
 
 /// 128 random bits as text.

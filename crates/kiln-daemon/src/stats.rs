@@ -139,8 +139,21 @@ mod tests {
         counters.fallback("worker-lost");
         let json = serde_json::to_value(counters.snapshot()).unwrap();
         for key in [
-            "requests", "remote", "hits", "joined", "local", "refused", "fallback", "failed", "scanned", "listed", "preprocessed",
-            "uploaded_bytes", "downloaded_bytes", "client_cpu_ms", "errors",
+            "requests",
+            "remote",
+            "hits",
+            "joined",
+            "local",
+            "refused",
+            "fallback",
+            "failed",
+            "scanned",
+            "listed",
+            "preprocessed",
+            "uploaded_bytes",
+            "downloaded_bytes",
+            "client_cpu_ms",
+            "errors",
         ] {
             assert!(json.get(key).is_some(), "{key}");
         }

@@ -62,7 +62,13 @@ impl Toolchains {
 
     /// The toolchain behind `driver`, checked to be current at or after `epoch`. One look-up at a time for each driver; others
     /// wait for it.
-    pub(crate) fn get(&self, driver: &Path, env: &LookupEnv, epoch: Epoch, now: Epoch) -> Result<Arc<Toolchain>, Arc<ToolchainError>> {
+    pub(crate) fn get(
+        &self,
+        driver: &Path,
+        env: &LookupEnv,
+        epoch: Epoch,
+        now: Epoch,
+    ) -> Result<Arc<Toolchain>, Arc<ToolchainError>> {
         let slot = {
             let mut known = lock(&self.known);
             if known.len() >= TOOLCHAINS_MAX {
@@ -89,7 +95,13 @@ impl Toolchains {
     }
 
     /// What the compiler says of its directories and macros under this invocation's options.
-    pub(crate) fn ask(&self, toolchain: &Toolchain, unit: &Invocation, cwd: &Path, names: &Names) -> Result<Arc<Asked>, ToolchainError> {
+    pub(crate) fn ask(
+        &self,
+        toolchain: &Toolchain,
+        unit: &Invocation,
+        cwd: &Path,
+        names: &Names,
+    ) -> Result<Arc<Asked>, ToolchainError> {
         let relative = unit.probe_args.iter().any(|argument| names_relative_path(argument));
         let key = BuiltinsKey {
             toolchain: toolchain.id,
@@ -157,12 +169,25 @@ fn matters_to_probe(name: &str) -> bool {
 /// The options among `probe_args` that change which files the driver itself opens.
 pub(crate) fn lookup_args(probe_args: &[String]) -> Vec<String> {
     const EXACT: [&str; 6] = ["-m32", "-m64", "-mx32", "-mthumb", "-marm", "-fuse-ld"];
-    const PREFIXES: [&str; 10] =
-        ["-B", "--target=", "--gcc-toolchain=", "--sysroot=", "-specs=", "--specs=", "-mabi=", "-march=", "-stdlib=", "-resource-dir"];
+    const PREFIXES: [&str; 10] = [
+        "-B",
+        "--target=",
+        "--gcc-toolchain=",
+        "--sysroot=",
+        "-specs=",
+        "--specs=",
+        "-mabi=",
+        "-march=",
+        "-stdlib=",
+        "-resource-dir",
+    ];
     let mut args = Vec::new();
     let mut iter = probe_args.iter();
     while let Some(argument) = iter.next() {
-        if matches!(argument.as_str(), "-B" | "-target" | "--target" | "--sysroot" | "-isysroot" | "-resource-dir" | "-gcc-toolchain") {
+        if matches!(
+            argument.as_str(),
+            "-B" | "-target" | "--target" | "--sysroot" | "-isysroot" | "-resource-dir" | "-gcc-toolchain"
+        ) {
             args.push(argument.clone());
             args.extend(iter.next().cloned());
         } else if EXACT.contains(&argument.as_str()) || PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) {

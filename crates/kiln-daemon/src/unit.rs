@@ -117,7 +117,8 @@ fn tell(story: &mut Unit, unit: &Analysed) {
     story.output.clone_from(&unit.unit.main_output().path);
     story.action = unit.action_digest.to_string();
     story.input_root = unit.action.input_root_digest.to_string();
-    story.toolchain = format!("{:?} {} {} {}", unit.toolchain.family, unit.toolchain.version, unit.toolchain.target, unit.toolchain.id);
+    story.toolchain =
+        format!("{:?} {} {} {}", unit.toolchain.family, unit.toolchain.version, unit.toolchain.target, unit.toolchain.id);
     story.inputs = unit.inputs.iter().take(journal::INPUTS_MAX).cloned().collect();
     story.form = match &unit.form {
         Form::Scanned => "scanned".to_owned(),

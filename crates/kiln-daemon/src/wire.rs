@@ -45,10 +45,8 @@ impl Wire {
             }
             let mut buffer = [0u8; READ_LEN];
             let mut fds: Vec<OwnedFd> = Vec::new();
-            let count = self
-                .stream
-                .async_io(Interest::READABLE, || recv_with_fds(self.stream.as_fd(), &mut buffer, &mut fds))
-                .await?;
+            let count =
+                self.stream.async_io(Interest::READABLE, || recv_with_fds(self.stream.as_fd(), &mut buffer, &mut fds)).await?;
             if count == 0 {
                 return match self.decoder.is_at_boundary() {
                     true => Ok(None),
@@ -63,8 +61,7 @@ impl Wire {
     pub(crate) async fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), WireError> {
         let (mut rest, mut fds) = (bytes, fds);
         while !rest.is_empty() {
-            let sent =
-                self.stream.async_io(Interest::WRITABLE, || send_with_fds(self.stream.as_fd(), rest, fds)).await?;
+            let sent = self.stream.async_io(Interest::WRITABLE, || send_with_fds(self.stream.as_fd(), rest, fds)).await?;
             rest = &rest[sent..];
             fds = &[];
         }

@@ -100,8 +100,7 @@ impl BlobClient {
                 reapi::batch_update_blobs_request::Request { digest: Some(digest_to_wire(&blob.digest)), data, compressor }
             })
             .collect();
-        let message =
-            BatchUpdateBlobsRequest { instance_name: self.instance.clone(), requests, ..Default::default() };
+        let message = BatchUpdateBlobsRequest { instance_name: self.instance.clone(), requests, ..Default::default() };
         let answer = self.cas().batch_update_blobs(self.request(message)).await?.into_inner();
         for response in answer.responses {
             if let Some(status) = response.status.filter(|status| status.code != Code::Ok as i32) {
@@ -184,8 +183,7 @@ impl BlobClient {
                 let Ok(data) = next(CHUNK_LEN) else { return };
                 let length = data.len() as i64;
                 let finish_write = length == 0 || offset + length >= size;
-                let message =
-                    WriteRequest { resource_name: std::mem::take(&mut name), write_offset: offset, finish_write, data };
+                let message = WriteRequest { resource_name: std::mem::take(&mut name), write_offset: offset, finish_write, data };
                 offset += length;
                 if sender.blocking_send(message).is_err() || finish_write {
                     return;

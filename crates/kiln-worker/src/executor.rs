@@ -10,7 +10,6 @@ use kiln_sandbox::{
 use kiln_store::{DiskStore, StoreError};
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -277,16 +276,6 @@ impl Executor {
         kiln_cas::BlobStore::put(&self.store, &digest, bytes).map_err(store_error)?;
         Ok(Some(digest_to_wire(&digest)))
     }
-}
-
-/// Reads a whole output, for a result that travels inline.
-///
-/// # Errors
-/// As the system says; an output that changed its size is an error.
-pub fn read_output(file: &CollectedFile) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(file.size).map_err(io::Error::other)?];
-    file.file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }
 
 /// What two honest runs of one action must agree in: the result without times and machines' names.

@@ -10,8 +10,10 @@ mod home;
 mod load;
 mod operations;
 mod publish;
+mod register;
 mod service;
 mod verdict;
+mod worker;
 
 pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
 pub use executor::{
@@ -19,8 +21,7 @@ pub use executor::{
     essence,
 };
 pub use home::home;
+pub use kiln_proto::grant::GRANT_METADATA as GRANT_KEY;
 pub use operations::name as operation_name;
 pub use verdict::{Doubt, Verdict, judge, judge_plain};
-
-/// Metadata key under which a grant's token travels.
-pub const GRANT_KEY: &str = "kiln-grant-bin";
+pub use worker::{Settings, Worker};

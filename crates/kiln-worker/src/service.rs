@@ -16,7 +16,7 @@ use kiln_proto::reapi::{ExecuteRequest, ExecuteResponse, WaitExecutionRequest};
 use kiln_proto::status::{missing_blobs, operation, status};
 use kiln_proto::v1::GrantToken;
 use kiln_rpc::{Role, caller};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Callers with a user's credential may execute without a grant: a worker that has no scheduler.
     pub(crate) standalone: bool,
+    /// Names of this worker's registrations, by scheduler.
+    pub(crate) registrations: Mutex<BTreeMap<String, String>>,
     pub(crate) unwell: Mutex<Option<(Instant, String)>>,
     pub(crate) counters: Counters,
 }
@@ -94,7 +96,8 @@ impl Service {
             return Ok(Leave { lease: grant.lease, token: Some(token), attempt: grant.attempt });
         }
         let caller = caller(request)?;
-        let may = matches!(caller.role, Role::Local | Role::Worker | Role::Admin) || (self.0.standalone && caller.role == Role::User);
+        let may =
+            matches!(caller.role, Role::Local | Role::Worker | Role::Admin) || (self.0.standalone && caller.role == Role::User);
         match may {
             true => Ok(Leave { lease: fresh_name(), token: None, attempt: 0 }),
             false => Err(Status::permission_denied("this worker takes work from holders of a grant; ask the scheduler")),
@@ -108,7 +111,8 @@ impl Service {
     async fn start(&self, request: Request<ExecuteRequest>) -> Result<Watcher, Status> {
         let leave = self.admit(&request)?;
         let request = request.into_inner();
-        let digest = digest_from_wire(request.action_digest.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let digest =
+            digest_from_wire(request.action_digest.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
         if leave.attempt == 0
             && let Some(watcher) = self.0.operations.join(&digest)
         {

@@ -121,7 +121,11 @@ mod tests {
             (Ending::Exited(1), "a.c:1:1: error: expected ';'", Verdict::Final(1)),
             (Ending::Exited(1), "cc1: out of memory allocating 8 bytes", Verdict::Doubtful(Doubt::Limit(Limit::Memory))),
             (Ending::Exited(1), "virtual memory exhausted: Cannot allocate memory", Verdict::Doubtful(Doubt::Limit(Limit::Memory))),
-            (Ending::Exited(1), "a.s: Fatal error: can't close: No space left on device", Verdict::Doubtful(Doubt::Limit(Limit::Disk))),
+            (
+                Ending::Exited(1),
+                "a.s: Fatal error: can't close: No space left on device",
+                Verdict::Doubtful(Doubt::Limit(Limit::Disk)),
+            ),
             (Ending::Exited(4), "gcc: internal compiler error: Segmentation fault", Verdict::Doubtful(Doubt::CompilerCrash)),
             (Ending::Exited(1), "gcc: fatal error: cannot execute 'cc1': No such file", Verdict::Doubtful(Doubt::MissingProgram)),
             (Ending::Signalled(11), "", Verdict::Doubtful(Doubt::Signal(11))),

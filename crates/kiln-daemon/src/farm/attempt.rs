@@ -18,9 +18,10 @@ use tonic::{Code, Request, Status};
 
 use super::grants::{Farm, Granted};
 use super::transfer::{Sent, TransferError};
-use super::{GRANT_KEY, INLINE_OUTPUT_MAX, INSTANCE, MESSAGE_MAX};
+use super::{INLINE_OUTPUT_MAX, INSTANCE, MESSAGE_MAX};
 use crate::analyse::Analysed;
 use crate::course::Setback;
+use kiln_worker::GRANT_KEY;
 
 /// Times a worker may ask for missing blobs within one attempt: directories hide what is below them, and something may be
 /// evicted meanwhile.
@@ -39,7 +40,6 @@ pub(crate) struct Remote {
     pub(crate) arrived: Arrived,
     pub(crate) sent: Sent,
     pub(crate) received_bytes: u64,
-    pub(crate) cached: bool,
 }
 
 impl Farm {
@@ -59,7 +59,7 @@ impl Farm {
         let result = client.get_action_result(request).await.ok()?.into_inner();
         let blobs = BlobClient::new(channel, INSTANCE);
         let (arrived, received_bytes) = gather(&blobs, result).await.ok()?;
-        Some(Remote { arrived, sent: Sent::default(), received_bytes, cached: true })
+        Some(Remote { arrived, sent: Sent::default(), received_bytes })
     }
 
     /// Runs the unit on the granted worker. Dropping the future cancels the run there.
@@ -120,7 +120,7 @@ impl Farm {
             let gathered = gather(&blobs, result).await;
             cancel.disarm();
             let (arrived, received_bytes) = gathered.map_err(|status| lost(status.message().to_owned()))?;
-            return Ok(Remote { arrived, sent, received_bytes, cached: response.cached_result });
+            return Ok(Remote { arrived, sent, received_bytes });
         }
         cancel.disarm();
         Err(lost("the worker keeps asking for blobs".to_owned()))

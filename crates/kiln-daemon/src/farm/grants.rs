@@ -243,7 +243,9 @@ impl Farm {
             return Err("no scheduler is configured".to_owned());
         }
         let answer = self.scheduler(index).status(StatusRequest {}).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| format!("{}: {}", self.settings.schedulers[index], status.message()))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| format!("{}: {}", self.settings.schedulers[index], status.message()))
     }
 
     /// Looks at every scheduler from the one in use on, and takes the first that answers and has workers.

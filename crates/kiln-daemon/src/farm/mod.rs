@@ -5,25 +5,16 @@ mod grants;
 mod known;
 mod transfer;
 
-pub use grants::FarmSettings;
 pub(crate) use attempt::{Arrived, Remote};
+pub use grants::FarmSettings;
 pub(crate) use grants::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant};
 
 /// Instance that workers write results to and daemons read.
 pub(crate) const INSTANCE: &str = "main";
 
-/// Metadata key of a grant's token.
-pub(crate) const GRANT_KEY: &str = "kiln-grant-bin";
-
 /// Outputs up to this size together come inside the answer: below gRPC's usual 4 MiB message, a 400-header C++ object with
 /// debug information is 1.3 MB.
 pub(crate) const INLINE_OUTPUT_MAX: u64 = 3 << 20;
-
-/// Most bytes of blobs in one BatchUpdateBlobs or BatchReadBlobs call: 4 MiB messages, less their framing.
-pub(crate) const BATCH_BYTES_MAX: u64 = 3_500_000;
-
-/// Most blobs in one batch call.
-pub(crate) const BATCH_BLOBS_MAX: usize = 2000;
 
 /// Largest message taken from a worker or cache server: inline outputs, messages of a compiler, and room.
 pub(crate) const MESSAGE_MAX: usize = 16 << 20;

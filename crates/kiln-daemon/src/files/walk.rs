@@ -1,8 +1,8 @@
 //! Walks a path as the kernel would, component by component, and tells every entry it passes.
 
+use super::LINKS_MAX;
 use super::listing::Kind;
 use super::store::{Epoch, Files};
-use super::LINKS_MAX;
 
 /// Something a path goes through. Paths are physical: no component but the last is a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
