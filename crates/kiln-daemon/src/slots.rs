@@ -143,7 +143,8 @@ impl Holders {
 fn pidfd(pid: i32) -> Option<AsyncFd<OwnedFd>> {
     let pid = rustix::process::Pid::from_raw(pid)?;
     let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()?;
-    AsyncFd::register_with_interest(fd, Interest::READABLE).ok()
+    #[expect(deprecated, reason = "its successor is an unsafe function; an owned descriptor is never closed under it")]
+    AsyncFd::with_interest(fd, Interest::READABLE).ok()
 }
 
 /// 128 random bits as text.
