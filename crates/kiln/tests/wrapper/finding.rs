@@ -187,3 +187,15 @@ fn other_commands_become_kilnd() {
     home.script("bin/kilnd", "#!/bin/sh\necho beside \"$@\"\n");
     assert_eq!(run(), "beside cli stats --json\n");
 }
+
+#[test]
+fn the_program_is_static() {
+    let elf = fs::read(Home::new().kiln()).unwrap();
+    let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
+    // Offsets of a 64-bit ELF header: e_phoff at 32, e_phentsize at 54, e_phnum at 56; a segment begins with its type.
+    let table = u64::from_le_bytes(elf[32..40].try_into().unwrap()) as usize;
+    let kinds = (0..half(56)).map(|number| half(table + number * half(54)));
+    let (load, interpreter) = (1, 3);
+    let kinds: Vec<usize> = kinds.collect();
+    assert!(kinds.contains(&load) && !kinds.contains(&interpreter), "{kinds:?}");
+}
