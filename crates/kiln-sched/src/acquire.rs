@@ -1,0 +1,290 @@
+//! Requests: joined, placed, waiting, refused. The order of workers is the pools', the order of users the queue's.
+
+use crate::event::{Acquire, Command, Granted, Item, Refusal};
+use crate::id::{ActionKey, LeaseId, Micros, RequestId, WorkerId};
+use crate::lease::Lease;
+use crate::limits::{
+    AVOID_MAX, CLIENTS_MAX, HELD_PER_CLIENT_MAX, ITEMS_MAX, JOB_MEMORY, JOB_MEMORY_MIN, LEASE, LEASES_PER_CLIENT_MAX, SCAN_MAX,
+    WAIT_MAX, WAITING_MAX, WAITING_PER_CLIENT_MAX,
+};
+use crate::pool::PoolKey;
+use crate::queue::Waiting;
+use crate::scheduler::Scheduler;
+use std::collections::{BTreeSet, VecDeque};
+
+impl Scheduler {
+    pub(crate) fn acquire(&mut self, acquire: &Acquire, out: &mut Vec<Command>) {
+        self.counters.requests += 1;
+        let request = acquire.request;
+        let new = !self.clients.contains_key(&acquire.client);
+        if self.queue.get(request).is_some() {
+            // The same number twice is the driver's fault; the first stands.
+            self.counters.strays += 1;
+            return;
+        }
+        if (new && self.clients.len() >= CLIENTS_MAX) || self.queue.len() >= WAITING_MAX {
+            self.counters.refused_overflow += 1;
+            return self.refuse(request, Refusal::Full, out);
+        }
+        let cut = acquire.items.len().saturating_sub(ITEMS_MAX);
+        self.counters.items_cut += cut as u64;
+        let client = self.client_entry(acquire.client, acquire.user);
+        client.greedy += u64::from(cut > 0);
+        if client.requests.len() >= WAITING_PER_CLIENT_MAX {
+            client.greedy += 1;
+            self.counters.refused_overflow += 1;
+            return self.refuse(request, Refusal::Full, out);
+        }
+        let (mut grants, mut items) = (Vec::new(), VecDeque::new());
+        for (place, item) in acquire.items.iter().take(ITEMS_MAX).enumerate() {
+            match self.join(acquire, place, item) {
+                Some(granted) => grants.push(granted),
+                None => items.push_back((place, *item)),
+            }
+        }
+        if items.is_empty() {
+            out.push(Command::Answer { request, grants });
+            return;
+        }
+        let pool = PoolKey { need: acquire.need, machine: acquire.machine };
+        if grants.is_empty()
+            && let Some(why) = self.hopeless_for(acquire, &pool)
+        {
+            return self.refuse(request, why, out);
+        }
+        let wait = if grants.is_empty() { acquire.wait.min(WAIT_MAX) } else { Micros::default() };
+        self.enqueue(acquire, pool, items, wait);
+        self.serve(&[pool], out);
+        if wait == Micros::default() && self.queue.get(request).is_some() {
+            self.take_out(request);
+            if grants.is_empty() {
+                return self.refuse(request, Refusal::Full, out);
+            }
+            out.push(Command::Answer { request, grants });
+        } else if !grants.is_empty() {
+            merge_answer(request, grants, out);
+        }
+    }
+
+    fn enqueue(&mut self, acquire: &Acquire, pool: PoolKey, items: VecDeque<(usize, Item)>, wait: Micros) {
+        if let Some(client) = self.clients.get_mut(&acquire.client) {
+            client.requests.insert(acquire.request);
+        }
+        self.queue.push(acquire, pool, items, (self.now, self.now.plus(wait)));
+    }
+
+    /// As [`Scheduler::hopeless`], and when all that could serve are to be avoided.
+    fn hopeless_for(&self, acquire: &Acquire, pool: &PoolKey) -> Option<Refusal> {
+        let hopeless = self.hopeless(pool);
+        if hopeless.is_some() || acquire.avoid.is_empty() {
+            return hopeless;
+        }
+        let avoid: BTreeSet<WorkerId> = acquire.avoid.iter().take(AVOID_MAX).copied().collect();
+        let able =
+            |id: &&WorkerId| self.workers.get(id).is_some_and(|worker| worker.state.able() && worker.standing.pools.contains(pool));
+        let avoided = avoid.iter().filter(able).count();
+        (avoided > 0 && avoided == self.pools.able(pool)).then_some(Refusal::NoWorkers)
+    }
+
+    /// A grant to join an equal action's run.
+    fn join(&mut self, acquire: &Acquire, place: usize, item: &Item) -> Option<Granted> {
+        let action = item.action.filter(|_| item.attempt == 0)?;
+        let holder = self.leases.get(self.leases.run_of(&action)?)?;
+        let worker = holder.worker;
+        let client = self.clients.get(&acquire.client)?;
+        let takes = self.workers.get(&worker).is_some_and(|entry| entry.state.takes_work());
+        if !takes || acquire.avoid.contains(&worker) || client.leases.len() >= LEASES_PER_CLIENT_MAX {
+            return None;
+        }
+        self.counters.joins += 1;
+        Some(self.lend(acquire.local, place, item, worker, (acquire.client, acquire.user), Some(action)))
+    }
+
+    /// Makes the lease; `join` names the run it joins.
+    fn lend(
+        &mut self,
+        local: Option<WorkerId>,
+        place: usize,
+        item: &Item,
+        worker: WorkerId,
+        (client, user): (crate::ClientId, crate::UserId),
+        join: Option<ActionKey>,
+    ) -> Granted {
+        let mut lease = Lease::new(self.now, client, user, worker);
+        lease.slot = join.is_none();
+        lease.action = join.or(item.action.filter(|_| item.attempt == 0));
+        lease.memory = if lease.slot { expected_memory(item) } else { 0 };
+        let memory = lease.memory;
+        let id = self.leases.add(lease, self.now.plus(LEASE));
+        let mut serial = 0;
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.serial += 1;
+            serial = entry.serial;
+            entry.leases.insert(id);
+            entry.memory_left = entry.memory_left.saturating_sub(memory);
+        }
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.leases.insert(id);
+        }
+        if join.is_none() {
+            self.stamp += 1;
+            self.counters.grants += 1;
+            if let Some(entry) = self.workers.get_mut(&worker) {
+                entry.stamp = self.stamp;
+            }
+            self.hold_slot(id);
+        }
+        Granted {
+            lease: id,
+            item: place,
+            worker,
+            serial,
+            attempt: item.attempt,
+            local: local == Some(worker),
+            join: join.is_some(),
+        }
+    }
+
+    /// Counts a lease's slot with its worker, client and user.
+    pub(crate) fn hold_slot(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get(id).copied() else { return };
+        if let Some(client) = self.clients.get_mut(&lease.client) {
+            client.held += 1;
+        }
+        if let Some(worker) = self.workers.get_mut(&lease.worker) {
+            worker.held += 1;
+            let key = worker.ready_key(lease.worker);
+            let (present, able) = (worker.state.present(), worker.state.able());
+            self.pools.enter(&mut worker.standing, present, able, key);
+        }
+        self.queue.take(lease.user);
+    }
+
+    /// Gives what there is in `pools` to those whose turn it is.
+    pub(crate) fn serve(&mut self, pools: &[PoolKey], out: &mut Vec<Command>) {
+        let (mut blocked, mut touched) = (BTreeSet::new(), BTreeSet::new());
+        while blocked.len() < SCAN_MAX {
+            let open = pools.iter().filter(|pool| self.pools.has_ready(pool)).copied();
+            let Some(request) = self.queue.next(open, &blocked) else { break };
+            match self.place(request) {
+                None => {
+                    blocked.insert(request);
+                }
+                Some(complete) => {
+                    touched.insert(request);
+                    if complete {
+                        self.answer(request, out);
+                    }
+                }
+            }
+        }
+        for request in touched {
+            self.answer(request, out);
+        }
+    }
+
+    /// One grant for a waiting request; whether that was its last item. `None` when no worker fits.
+    fn place(&mut self, request: RequestId) -> Option<bool> {
+        let waiting = self.queue.get(request)?;
+        let (place, item) = *waiting.items.front()?;
+        let client = self.clients.get(&waiting.client)?;
+        if client.held >= HELD_PER_CLIENT_MAX || client.leases.len() >= LEASES_PER_CLIENT_MAX {
+            return None;
+        }
+        let worker = self.choose(waiting, expected_memory(&item))?;
+        let (local, who) = (waiting.local, (waiting.client, waiting.user));
+        let granted = self.lend(local, place, &item, worker, who, None);
+        self.queue.granted(request, granted).map(|waiting| waiting.items.is_empty())
+    }
+
+    /// The best worker with room for a job of that size.
+    fn choose(&self, waiting: &Waiting, memory: u64) -> Option<WorkerId> {
+        let queued = u64::from(waiting.backlog) + waiting.items.len() as u64 + waiting.granted.len() as u64;
+        let spare_own = queued > u64::from(waiting.cores);
+        let mut own = None;
+        for id in self.pools.ready(&waiting.pool).take(SCAN_MAX) {
+            let fits = self.workers.get(&id).is_some_and(|worker| worker.fits(memory));
+            if !fits || waiting.avoid.iter().take(AVOID_MAX).any(|avoid| *avoid == id) {
+                continue;
+            }
+            if spare_own && waiting.local == Some(id) {
+                own = Some(id);
+                continue;
+            }
+            return Some(id);
+        }
+        own
+    }
+
+    /// Answers a waiting request with what it got, if anything.
+    fn answer(&mut self, request: RequestId, out: &mut Vec<Command>) {
+        if self.queue.get(request).is_none_or(|waiting| waiting.granted.is_empty()) {
+            return;
+        }
+        if let Some(waiting) = self.take_out(request) {
+            self.counters.waited += u64::from(self.now > waiting.since);
+            out.push(Command::Answer { request, grants: waiting.granted });
+        }
+    }
+
+    fn take_out(&mut self, request: RequestId) -> Option<Waiting> {
+        let waiting = self.queue.remove(request)?;
+        if let Some(client) = self.clients.get_mut(&waiting.client) {
+            client.requests.remove(&request);
+            client.seen = self.now;
+        }
+        Some(waiting)
+    }
+
+    pub(crate) fn refuse(&mut self, request: RequestId, why: Refusal, out: &mut Vec<Command>) {
+        match why {
+            Refusal::Full => self.counters.refused_full += 1,
+            Refusal::UnknownToolchain => self.counters.refused_unknown += 1,
+            Refusal::NoWorkers => self.counters.refused_no_workers += 1,
+        }
+        out.push(Command::Refuse { request, why });
+    }
+
+    /// Refuses what waits for nothing.
+    pub(crate) fn refuse_hopeless(&mut self, pools: &[PoolKey], out: &mut Vec<Command>) {
+        for pool in pools {
+            let Some(why) = self.hopeless(pool) else { continue };
+            for request in self.queue.waiting_in(pool) {
+                self.take_out(request);
+                self.refuse(request, why, out);
+            }
+        }
+    }
+
+    /// Refuses what waited long enough.
+    pub(crate) fn refuse_overdue(&mut self, out: &mut Vec<Command>) {
+        while let Some(request) = self.queue.overdue(self.now) {
+            self.take_out(request);
+            self.refuse(request, Refusal::Full, out);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, request: RequestId) {
+        if self.take_out(request).is_some() {
+            self.counters.cancelled_requests += 1;
+        }
+    }
+}
+
+/// Memory to set aside for an item.
+fn expected_memory(item: &Item) -> u64 {
+    if item.memory == 0 { JOB_MEMORY } else { item.memory.max(JOB_MEMORY_MIN) }
+}
+
+/// Adds grants that join to the answer just given.
+fn merge_answer(request: RequestId, joined: Vec<Granted>, out: &mut [Command]) {
+    for command in out.iter_mut().rev() {
+        if let Command::Answer { request: answered, grants } = command
+            && *answered == request
+        {
+            grants.extend(joined);
+            grants.sort_by_key(|granted| granted.item);
+            return;
+        }
+    }
+}
