@@ -296,3 +296,6 @@ fn musl_dirs(walker: &mut Walker<'_>, arch: &str) -> Result<Vec<String>, Toolcha
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

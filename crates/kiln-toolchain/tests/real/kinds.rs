@@ -135,3 +135,52 @@ fn a_driver_that_hangs_is_given_up() {
     assert!(error.contains("no answer within 10 s"), "{error}");
     assert!(started.elapsed() < std::time::Duration::from_secs(20));
 }
+
+fn discover_with(driver: &str, variables: &[(&str, &str)], args: &[&str]) -> Toolchain {
+    let mut env = LookupEnv::from_pairs(variables.iter().copied().chain(ENVIRONMENT));
+    env.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    Toolchain::discover(Path::new(driver), &env, &mut DigestCache::new())
+        .unwrap_or_else(|error| panic!("{driver} {args:?}: {error}"))
+}
+
+fn has(toolchain: &Toolchain, end: &str) -> bool {
+    toolchain.entries.iter().any(|entry| entry.path().ends_with(end))
+}
+
+#[test]
+fn options_select_other_files() {
+    let plain = toolchain("/usr/bin/clang-19");
+    let cross = discover_with("/usr/bin/clang-19", &[], &["--target=aarch64-linux-gnu"]);
+    assert_eq!(cross.target, "aarch64-unknown-linux-gnu");
+    assert!(
+        has(&cross, "/gcc-cross/aarch64-linux-gnu/12/crtbegin.o") && !has(&plain, "/gcc-cross/aarch64-linux-gnu/12/crtbegin.o")
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy("/usr/bin/as", dir.path().join("as")).unwrap();
+    let prefixed = discover_with("/usr/bin/gcc", &[], &["-B", dir.path().to_str().unwrap()]);
+    let own = format!("{}/as", dir.path().canonicalize().unwrap().display());
+    assert!(has(&prefixed, &own) && !has(&prefixed, "/usr/bin/as"), "{:?}", prefixed.entries);
+
+    let converting = discover_with("/usr/bin/gcc", &[], &["-fexec-charset=IBM1047"]);
+    assert!(has(&converting, "/gconv/UTF-16.so") && !has(&toolchain("/usr/bin/gcc"), "/gconv/UTF-16.so"));
+}
+
+#[test]
+fn the_locale_selects_its_files() {
+    let plain = toolchain("/usr/bin/gcc");
+    assert_eq!(discover_with("/usr/bin/gcc", &[("LC_ALL", "C")], &[]).id, plain.id, "C and C.UTF-8 users share");
+    assert_eq!(discover_with("/usr/bin/gcc", &[("LC_ALL", "POSIX"), ("LANGUAGE", "de")], &[]).id, plain.id);
+    let german = discover_with("/usr/bin/gcc", &[("LC_ALL", "de_DE.UTF-8")], &[]);
+    for path in [
+        "/usr/lib/locale/locale-archive",
+        "/usr/lib/locale/de_DE.utf8/LC_CTYPE",
+        "/usr/share/locale/de/LC_MESSAGES/gcc-12.mo",
+        "/usr/share/locale/de_DE/LC_MESSAGES/gas.mo",
+    ] {
+        assert!(german.notices(Path::new(path)) || has(&german, path), "{path}");
+        assert!(!plain.notices(Path::new(path)) && !has(&plain, path), "{path}");
+    }
+    let latin = discover_with("/usr/bin/gcc", &[("LC_ALL", "de_DE.ISO-8859-1")], &[]);
+    assert!(has(&latin, "/gconv/ISO8859-1.so"), "messages are converted");
+}

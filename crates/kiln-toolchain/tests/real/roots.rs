@@ -1,7 +1,7 @@
 //! A toolchain alone in a root, with the headers the compiler lists, compiles byte for byte as on the machine itself.
 
-use crate::support::{DRIVERS, environment, run, sources, strings, toolchain, unit_of};
-use kiln_toolchain::{Entry, Toolchain, list_inputs};
+use crate::support::{DRIVERS, ENVIRONMENT, environment, run, sources, strings, toolchain, unit_of};
+use kiln_toolchain::{DigestCache, Entry, LookupEnv, Toolchain, list_inputs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Output;
@@ -75,15 +75,18 @@ struct Job {
 }
 
 fn check(job: &Job) {
-    let toolchain = toolchain(job.driver);
+    check_with(job, &toolchain(job.driver));
+}
+
+fn check_with(job: &Job, toolchain: &Toolchain) {
     let (dir, work) = sources();
     let root = dir.path().join("root");
-    lay_toolchain(&root, &toolchain);
+    lay_toolchain(&root, toolchain);
     std::fs::create_dir_all(root.join("tmp")).unwrap();
     lay_path(&root, &work);
     let unit = unit_of(job.driver);
     let args = [job.args, &["-c", unit, "-o", "out.o"]].concat();
-    let inputs = list_inputs(&toolchain, &strings(&args), &environment(), &work).unwrap();
+    let inputs = list_inputs(toolchain, &strings(&args), &environment(), &work).unwrap();
     assert!(inputs.len() > 5 && inputs.iter().any(|name| name == unit), "{inputs:?}");
     for input in &inputs {
         lay_path(&root, &work.join(input));
@@ -127,6 +130,14 @@ fn the_systems_assembler_and_old_targets_need_nothing_else() {
         check(&Job { driver, args: &["-O2", "-Wall", "-fno-integrated-as"], outputs: &["out.o"] });
     }
     check(&Job { driver: "/usr/bin/gcc", args: &["-O2", "-Wall", "-save-temps"], outputs: &["out.o", "out.s", "out.i"] });
+}
+
+#[test]
+fn character_sets_come_with_the_option_that_names_them() {
+    let mut env = LookupEnv::from_pairs(ENVIRONMENT);
+    env.args = strings(&["-fexec-charset=IBM1047"]);
+    let toolchain = Toolchain::discover(Path::new("/usr/bin/gcc"), &env, &mut DigestCache::new()).unwrap();
+    check_with(&Job { driver: "/usr/bin/gcc", args: &["-O2", "-Wall", "-fexec-charset=IBM1047"], outputs: &["out.o"] }, &toolchain);
 }
 
 #[test]
