@@ -27,11 +27,14 @@ enum State {
     Leaving,
 }
 
+/// A time of use in microseconds, and a number that makes it unique.
+type Stamp = (u64, u64);
+
 #[derive(Debug, Clone)]
 struct Entry {
     charge: u64,
-    stamp: u64,
-    /// The access time on disk, in the same unit as `stamp`.
+    stamp: Stamp,
+    /// The access time on disk, in microseconds like the stamp's.
     saved: u64,
     verified: bool,
     state: State,
@@ -61,8 +64,9 @@ pub(crate) struct Victim {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     entries: HashMap<Key, Entry>,
-    /// Unpinned entries that are here, oldest use first. Stamps are made unique.
-    order: BTreeMap<u64, Key>,
+    /// Unpinned entries that are here, oldest use first.
+    order: BTreeMap<Stamp, Key>,
+    next: u64,
     pins: HashMap<Digest, u32>,
     used: u64,
     reserved: u64,
@@ -90,12 +94,16 @@ impl Index {
         key.kind != Kind::Record && self.pins.contains_key(&key.digest)
     }
 
-    fn enqueue(&mut self, key: Key, mut stamp: u64) -> u64 {
-        while self.order.contains_key(&stamp) {
-            stamp += 1;
-        }
+    fn enqueue(&mut self, key: Key, time: u64) -> Stamp {
+        self.next += 1;
+        let stamp = (time, self.next);
         self.order.insert(stamp, key);
         stamp
+    }
+
+    /// The stamp of an entry used at `time`: in the order only if nothing pins it.
+    fn stamp(&mut self, key: Key, time: u64) -> Stamp {
+        if self.is_pinned(&key) { (time, 0) } else { self.enqueue(key, time) }
     }
 
     /// Enters a file, or renews what is known of it. `stamp` is its last use, as it stands on disk.
@@ -103,7 +111,7 @@ impl Index {
         let before = self.remove(&key);
         let verified = verified || before.is_some_and(|entry| entry.verified);
         let saved = stamp;
-        let stamp = if self.is_pinned(&key) { stamp } else { self.enqueue(key, stamp) };
+        let stamp = self.stamp(key, stamp);
         let charge = charge(size);
         self.used += charge;
         self.entries.insert(key, Entry { charge, stamp, saved, verified, state: State::Here });
@@ -132,6 +140,11 @@ impl Index {
         self.remove(key).is_some()
     }
 
+    /// Whether the file is here, and compared with its digest by this process.
+    pub(crate) fn is_verified(&self, key: &Key) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.verified && entry.state == State::Here)
+    }
+
     /// Marks a use at `now`.
     pub(crate) fn touch(&mut self, key: &Key, now: u64) -> Touch {
         let Some(entry) = self.entries.get_mut(key) else { return Touch::Absent };
@@ -144,7 +157,7 @@ impl Index {
             entry.saved = now;
         }
         let old = entry.stamp;
-        if now.saturating_sub(old) > USE_STEP_US && self.order.get(&old) == Some(key) {
+        if now.saturating_sub(old.0) > USE_STEP_US && self.order.get(&old) == Some(key) {
             self.order.remove(&old);
             let stamp = self.enqueue(*key, now);
             if let Some(entry) = self.entries.get_mut(key) {
@@ -236,7 +249,7 @@ impl Index {
         let Some(mut entry) = self.remove(&victim.key) else { return };
         entry.saved = stamp;
         entry.state = State::Here;
-        entry.stamp = if self.is_pinned(&victim.key) { stamp } else { self.enqueue(victim.key, stamp) };
+        entry.stamp = self.stamp(victim.key, stamp);
         self.used += entry.charge;
         self.entries.insert(victim.key, entry);
     }

@@ -3,7 +3,7 @@
 use crate::disk::DiskStore;
 use crate::error::io_error;
 use crate::key::Key;
-use crate::shelf::{FILE_MTIME_S, Shelf};
+use crate::shelf::FILE_MTIME_S;
 use crate::stats::add;
 use crate::{COPY_BUFFER_BYTES, StoreError};
 use kiln_cas::Digest;
@@ -146,11 +146,11 @@ impl DiskStore {
 
     /// Makes sure that the blob is here in this form, verified; makes it from the other form if need be.
     fn ensure_form(&self, key: &Key) -> Result<bool, StoreError> {
-        if self.is_ready(&self.shelf, key) || self.open_verified(key)?.is_some() {
+        if self.shelf.is_trusted(key) || self.open_verified(key)?.is_some() {
             return Ok(true);
         }
         let Some(mut source) = self.open_any(&key.digest)? else { return Ok(false) };
-        if self.is_ready(&self.shelf, key) {
+        if self.shelf.is_trusted(key) {
             return Ok(true);
         }
         let mut writer = self.writer(&key.digest, Key::blob(&key.digest, true) == *key)?;
@@ -164,10 +164,6 @@ impl DiskStore {
         }
         writer.finish()?;
         Ok(true)
-    }
-
-    fn is_ready(&self, shelf: &Shelf, key: &Key) -> bool {
-        shelf.touch(key).is_some_and(|found| found.verified) && shelf.is_untouched(key)
     }
 }
 

@@ -148,6 +148,13 @@ impl Shelf {
         stat.is_ok_and(|stat| is_sound(key, &stat) && is_untouched(key, &stat))
     }
 
+    /// Whether the file is here, compared by this process, and not touched since; a use. Asks the disk only about what the
+    /// index knows.
+    pub(crate) fn is_trusted(&self, key: &Key) -> bool {
+        let verified = self.lock().is_verified(key);
+        verified && self.is_untouched(key) && self.touch(key).is_some()
+    }
+
     /// Gives an open file its mode and times back.
     pub(crate) fn restore_metadata(&self, file: &File, key: &Key) -> Result<(), StoreError> {
         let fail = |error| io_error("restore mode and times of", &self.file_path(key), error);

@@ -107,8 +107,7 @@ impl BlobWriter {
     /// one it does not is replaced.
     pub(crate) fn publish(self, digest: Digest) -> Result<Digest, StoreError> {
         let key = Key::blob(&digest, self.executable);
-        let trusted = self.shelf.touch(&key).is_some_and(|found| found.verified) && self.shelf.is_untouched(&key);
-        let published = match trusted {
+        let published = match self.shelf.is_trusted(&key) {
             true => Publish::Kept,
             false => self.shelf.publish(self.pending, &key, digest.size, true)?,
         };
