@@ -81,6 +81,7 @@ pub(crate) const ENVIRONMENT_ONLY: &[(&str, &str)] = &[
     ("KILN_CONFIG", "Configuration file to read instead of `/etc/kiln/kiln.toml` and `~/.config/kiln/kiln.toml`."),
     ("KILN_DISABLE", "`1`: the wrapper runs the compiler and nothing else."),
     ("KILN_SLOT", "Set by kiln below a command that holds a slot of this machine."),
+    ("KILN_VERIFY", "Set by `kiln verify` below itself."),
     ("KILN_DEPTH", "Set by kiln: wrappers above this one."),
 ];
 

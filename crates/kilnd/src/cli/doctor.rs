@@ -1,0 +1,207 @@
+//! `kiln doctor`: looks at everything a compile needs, says what is wrong and how to mend it. Mends nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::links;
+use super::place;
+use super::print;
+use super::talk;
+use super::talk::Asker;
+use crate::config::Settings;
+use crate::config::Sources;
+use crate::config::resolve;
+use crate::exit::Exit;
+use crate::serving;
+
+/// How a thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Good,
+    /// Works, but not as well as it could.
+    Weak,
+    Wrong,
+}
+
+/// What was looked at.
+#[derive(Debug, Default)]
+struct Report(Vec<(Mark, String)>);
+
+impl Report {
+    fn good(&mut self, line: impl Into<String>) {
+        self.0.push((Mark::Good, line.into()));
+    }
+
+    fn weak(&mut self, line: impl Into<String>) {
+        self.0.push((Mark::Weak, line.into()));
+    }
+
+    fn wrong(&mut self, line: impl Into<String>) {
+        self.0.push((Mark::Wrong, line.into()));
+    }
+
+    fn text(&self) -> String {
+        let line = |(mark, line): &(Mark, String)| {
+            let word = match mark {
+                Mark::Good => "good ",
+                Mark::Weak => "note ",
+                Mark::Wrong => "WRONG",
+            };
+            format!("{word}  {line}\n")
+        };
+        self.0.iter().map(line).collect()
+    }
+
+    fn exit(&self) -> Exit {
+        if self.0.iter().any(|(mark, _)| *mark == Mark::Wrong) { Exit::Failure } else { Exit::Success }
+    }
+}
+
+/// `kiln doctor`. Fails where something is wrong.
+///
+/// # Errors
+/// None of its own: what cannot be looked at is a finding.
+pub(crate) fn doctor() -> anyhow::Result<Exit> {
+    let asker = Asker::new();
+    let mut report = Report::default();
+    let settings = configuration(&mut report);
+    programs(&mut report);
+    state(&mut report);
+    daemon(&mut report, &asker, settings.as_ref());
+    print!("{}", report.text());
+    Ok(report.exit())
+}
+
+fn configuration(report: &mut Report) -> Option<Settings> {
+    let sources = Sources::of_process(BTreeMap::new(), None);
+    for line in sources.unknown_variables() {
+        report.wrong(format!("environment: {line}"));
+    }
+    let read: Vec<String> =
+        sources.files().into_iter().filter(|(path, _)| path.exists()).map(|(path, _)| path.display().to_string()).collect();
+    match resolve(&sources) {
+        Ok(settings) => {
+            let from = if read.is_empty() { "no kiln.toml, defaults".to_owned() } else { read.join(", ") };
+            report.good(format!("configuration: {from}"));
+            if let Err(error) = serving::dial(&settings, kiln_rpc::Role::User) {
+                report.wrong(format!("credentials towards the farm: {error:#}"));
+            }
+            Some(settings)
+        }
+        Err(error) => {
+            report.wrong(format!("configuration: {error}"));
+            None
+        }
+    }
+}
+
+fn programs(report: &mut Report) {
+    match place::kiln() {
+        Ok(kiln) => {
+            let compilers: Vec<String> = links::compilers(&kiln).into_iter().collect();
+            match compilers.is_empty() {
+                true => report.wrong("no compiler in PATH: install gcc or clang"),
+                false => report.good(format!("compilers: {}", compilers.join(" "))),
+            }
+            report.good(format!("wrapper: {}", kiln.display()));
+        }
+        Err(error) => report.wrong(format!("{error:#}")),
+    }
+}
+
+fn state(report: &mut Report) {
+    let dir = place::state_dir();
+    // Made here: a user who asks before the first compile has none.
+    match std::fs::create_dir_all(&dir) {
+        Ok(()) if kiln_frame::sys::may_write(&dir) => report.good(format!("state: {}", dir.display())),
+        Ok(()) => report.wrong(format!("state: {} is not writable; set KILN_DIR to a directory that is", dir.display())),
+        Err(error) => report.wrong(format!("state: {}: {error}", dir.display())),
+    }
+    if let Ok(stat) = rustix::fs::statvfs(&dir) {
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free < FREE_MIN {
+            report.weak(format!("state: only {} free at {}", print::bytes(free), dir.display()));
+        }
+    }
+}
+
+/// Free disk under which builds soon meet its end.
+const FREE_MIN: u64 = 1 << 30;
+
+fn daemon(report: &mut Report, asker: &Asker, settings: Option<&Settings>) {
+    if let Err(error) = asker.ensure_daemon() {
+        report.wrong(format!("daemon: {error:#}"));
+        return;
+    }
+    match asker.ask_running("doctor", &[]) {
+        Ok(answer) => {
+            if let Ok(place) = asker.place() {
+                report.good(format!("daemon: runs at {}", place.socket().display()));
+            }
+            read_answer(report, &answer, settings);
+        }
+        Err(error) => report.wrong(format!("daemon: {error:#}")),
+    }
+    if let Some(why) = talk::last_error() {
+        report.weak(format!("last error: {why}"));
+    }
+}
+
+fn read_answer(report: &mut Report, answer: &Value, settings: Option<&Settings>) {
+    let list = |path: &str| -> Vec<String> {
+        let items = answer.pointer(path).and_then(Value::as_array);
+        items.map(|items| items.iter().filter_map(Value::as_str).map(print::plain).collect()).unwrap_or_default()
+    };
+    let rung = answer.pointer("/sandbox/rung").and_then(Value::as_str).map(print::plain).unwrap_or_default();
+    let (lacks, hints) = (list("/sandbox/why_not_better"), list("/sandbox/how_to_improve"));
+    match rung.as_str() {
+        "" | "None" => report.wrong(format!("sandbox: none here, so nothing compiled here is kept: {}", lacks.join("; "))),
+        rung if lacks.is_empty() => report.good(format!("sandbox: {rung}")),
+        rung => report.weak(format!("sandbox: {rung}; not better because {}", lacks.join("; "))),
+    }
+    hints.iter().for_each(|hint| report.weak(format!("sandbox: {hint}")));
+    list("/sandbox/absent").iter().for_each(|absent| report.weak(format!("sandbox: {absent}")));
+    let farm = answer.get("farm").and_then(Value::as_bool).unwrap_or(false);
+    match answer.get("farm_error").and_then(Value::as_str).map(print::plain) {
+        Some(error) => report.wrong(format!("farm: not reached: {error}")),
+        None if farm => report.good("farm: reached"),
+        None => match settings.is_some_and(|settings| !settings.farm.schedulers.is_empty()) {
+            true => report.wrong("farm: the daemon was started without it; kiln daemon restart"),
+            false => report.weak("farm: none configured ([farm] schedulers); everything compiles here"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(answer: &Value, expect: &str, exit: Exit) {
+        let mut report = Report::default();
+        read_answer(&mut report, answer, None);
+        assert_eq!((report.text().as_str(), report.exit()), (expect, exit));
+    }
+
+    #[test]
+    fn what_the_daemon_says_is_judged() {
+        check(
+            &json!({"sandbox": {"rung": "Root", "why_not_better": []}, "farm": true, "farm_error": null}),
+            "good   sandbox: Root\ngood   farm: reached\n",
+            Exit::Success,
+        );
+        check(
+            &json!({"sandbox": {"rung": "None", "why_not_better": ["no namespaces"]}, "farm": true, "farm_error": "refused"}),
+            "WRONG  sandbox: none here, so nothing compiled here is kept: no namespaces\nWRONG  farm: not reached: refused\n",
+            Exit::Failure,
+        );
+        check(
+            &json!({"sandbox": {"rung": "Host", "why_not_better": ["no overlay"], "how_to_improve": ["load it"]}, "farm": false}),
+            "note   sandbox: Host; not better because no overlay\nnote   sandbox: load it\n\
+             note   farm: none configured ([farm] schedulers); everything compiles here\n",
+            Exit::Success,
+        );
+    }
+}

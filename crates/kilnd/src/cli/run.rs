@@ -1,0 +1,46 @@
+//! `kiln run -- COMMAND`: the build with kiln's links first in PATH, and a line at the end. Knows no unit.
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use super::child;
+use super::child::Ended;
+use super::links;
+use super::place;
+use super::stats::Stats;
+use super::talk::Asker;
+use crate::exit::Exit;
+
+/// `kiln run`.
+///
+/// # Errors
+/// There are no links to run with.
+pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Exit> {
+    let asker = Asker::new();
+    let dir = links::run_dir()?;
+    if let Err(error) = asker.ensure_daemon() {
+        // The build goes on as it would without kiln.
+        eprintln!("kiln: no daemon, compiling plainly: {error:#}");
+    }
+    let before = counters(&asker);
+    let begin = Instant::now();
+    let ended = child::run(command, &[("PATH", place::path_with(&dir)?)])?;
+    let took = begin.elapsed();
+    let Ended::Ran(status) = ended else {
+        let Ended::Not(exit) = ended else { unreachable!("it ran or it did not") };
+        return Ok(exit);
+    };
+    match (before, counters(&asker)) {
+        (before, Some(after)) => eprintln!("kiln: {}", after.since(&before.unwrap_or_default()).summary(took)),
+        (_, None) => match super::talk::last_error() {
+            Some(why) => eprintln!("kiln: no daemon: {why}"),
+            None => eprintln!("kiln: no daemon ran; everything was compiled plainly"),
+        },
+    }
+    Ok(child::end_as(status))
+}
+
+/// The daemon's counters, if it answers.
+pub(crate) fn counters(asker: &Asker) -> Option<Stats> {
+    asker.ask("stats", &[]).ok().flatten().map(|answer| Stats::read(&answer))
+}

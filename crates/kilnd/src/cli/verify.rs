@@ -1,0 +1,361 @@
+//! `kiln verify -- COMMAND`: runs a build in which each unit is compiled twice, by kiln and plainly, and compares all
+//! that comes of it. The compilers of the build are links to this program, which stands in as [`shim`].
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::Context;
+use kiln_cmdline::Family;
+use kiln_cmdline::Invocation;
+use kiln_cmdline::OnFailure;
+use kiln_cmdline::Request;
+
+use super::child;
+use super::child::Ended;
+use super::links;
+use super::place;
+use super::print;
+use super::run::counters;
+use super::talk::Asker;
+use crate::exit::Exit;
+use crate::exit::say;
+
+/// Set below `kiln verify`: the directory of its shims and findings.
+const VERIFY_DIR: &str = "KILN_VERIFY";
+/// Differing units named at the end; all are in the findings.
+const SHOWN_MAX: usize = 20;
+/// Largest response file read, as the daemon has it.
+const RESPONSE_FILE_MAX: u64 = 8 << 20;
+
+/// `kiln verify -- COMMAND`.
+///
+/// # Errors
+/// There is no place for the shims.
+pub(crate) fn verify(command: &[OsString]) -> anyhow::Result<Exit> {
+    let asker = Asker::new();
+    let dir = place::state_dir().join("verify").join(std::process::id().to_string());
+    let shims = dir.join("bin");
+    std::fs::create_dir_all(&shims).with_context(|| format!("cannot make {}", shims.display()))?;
+    let own = place::kilnd()?;
+    for name in links::compilers(&place::kiln()?) {
+        std::os::unix::fs::symlink(&own, shims.join(&name)).with_context(|| format!("cannot link {name}"))?;
+    }
+    if let Err(error) = asker.ensure_daemon() {
+        eprintln!("kiln: no daemon, so kiln compiles plainly too: {error:#}");
+    }
+    let before = counters(&asker).unwrap_or_default();
+    let begin = Instant::now();
+    let env = [("PATH", place::path_with(&shims)?), (VERIFY_DIR, dir.clone().into_os_string())];
+    let Ended::Ran(status) = child::run(command, &env)? else { return Ok(Exit::Failure) };
+    let took = begin.elapsed();
+    let findings = Findings::read(&dir);
+    eprintln!("kiln: {}", counters(&asker).unwrap_or_default().since(&before).summary(took));
+    eprintln!("kiln: {}", findings.summary());
+    for line in findings.differing.iter().take(SHOWN_MAX) {
+        eprintln!("kiln: differs: {line}");
+    }
+    if findings.differing.is_empty() {
+        // Nothing in it that anyone would want to see.
+        let _ = std::fs::remove_dir_all(&dir);
+    } else {
+        eprintln!("kiln: both results of each are kept in {}", dir.display());
+    }
+    let exit = child::end_as(status);
+    Ok(if exit == Exit::Command(0) && !findings.differing.is_empty() { Exit::Failure } else { exit })
+}
+
+/// What the shims found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Findings {
+    equal: usize,
+    unstable: usize,
+    not_compared: usize,
+    differing: Vec<String>,
+}
+
+impl Findings {
+    fn read(dir: &Path) -> Findings {
+        let text = std::fs::read(dir.join("findings")).unwrap_or_default();
+        Findings::parse(&String::from_utf8_lossy(&text))
+    }
+
+    fn parse(text: &str) -> Findings {
+        let mut findings = Findings::default();
+        for line in text.lines() {
+            match line.split_once('\t') {
+                Some(("equal", _)) => findings.equal += 1,
+                Some(("unstable", _)) => findings.unstable += 1,
+                Some(("differs", what)) => findings.differing.push(print::plain(what)),
+                _ => findings.not_compared += 1,
+            }
+        }
+        findings
+    }
+
+    fn summary(&self) -> String {
+        let mut line = format!(
+            "{} compiled both ways: {} equal, {} differ",
+            print::count((self.equal + self.unstable + self.differing.len()) as u64, "unit"),
+            self.equal,
+            self.differing.len()
+        );
+        if self.unstable > 0 {
+            line.push_str(&format!(", {} differ between two plain compiles too", self.unstable));
+        }
+        if self.not_compared > 0 {
+            line.push_str(&format!(
+                "; {} no single compile and only run by kiln",
+                print::count(self.not_compared as u64, "command")
+            ));
+        }
+        line
+    }
+}
+
+/// Whether this process stands in for a compiler below `kiln verify`.
+pub(crate) fn is_shim(called: &Path) -> bool {
+    called.file_name().is_some_and(|name| kiln::is_compiler(name.as_bytes())) && place::variable(VERIFY_DIR).is_some()
+}
+
+/// Stands in for the compiler this process is called by.
+pub(crate) fn shim(argv: &[OsString]) -> Exit {
+    match Shim::new(argv).and_then(|shim| shim.run()) {
+        Ok(exit) => exit,
+        Err(error) => say(&format!("verify: {error:#}"), Exit::Failure),
+    }
+}
+
+struct Shim {
+    dir: PathBuf,
+    name: OsString,
+    args: Vec<OsString>,
+    kiln: PathBuf,
+    /// The real compiler.
+    real: PathBuf,
+    /// PATH without the shims.
+    path: OsString,
+}
+
+/// What came of one compile.
+struct Outcome {
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// Content and whether it may be executed, in the order of the outputs.
+    files: Vec<Option<(Vec<u8>, bool)>>,
+}
+
+impl Shim {
+    fn new(argv: &[OsString]) -> anyhow::Result<Shim> {
+        let (called, args) = argv.split_first().context("called without a name")?;
+        let name = Path::new(called).file_name().context("called without a name")?.to_owned();
+        let dir = PathBuf::from(place::variable(VERIFY_DIR).unwrap_or_default());
+        let shims = dir.join("bin");
+        let all = place::variable("PATH").unwrap_or_default();
+        let kept: Vec<PathBuf> = std::env::split_paths(&all).filter(|entry| *entry != shims).collect();
+        let kiln = place::kiln()?;
+        let wrapper = std::fs::canonicalize(&kiln)?;
+        let is_real = |file: &PathBuf| {
+            file.is_file() && kiln_frame::sys::may_execute(file) && std::fs::canonicalize(file).is_ok_and(|real| real != wrapper)
+        };
+        let real = kept.iter().map(|entry| entry.join(&name)).find(is_real);
+        let real = real.with_context(|| format!("no {} behind kiln in PATH", name.display()))?;
+        Ok(Shim { dir, name, args: args.to_vec(), kiln, real, path: std::env::join_paths(kept)? })
+    }
+
+    fn run(&self) -> anyhow::Result<Exit> {
+        let Ok(invocation) = self.parse() else {
+            self.find("plain", &self.name.to_string_lossy());
+            let mut command = self.kiln_command();
+            // It takes the place of this process, descriptors and all.
+            let error = command.exec();
+            return Ok(say(&format!("cannot run {}: {error}", self.kiln.display()), Exit::Command(126)));
+        };
+        let held = self.dir.join("held").join(std::process::id().to_string());
+        std::fs::create_dir_all(&held)?;
+        // Both compiles begin with the same files; what was there before is put back where a compiler would have kept it.
+        let before = self.take_outputs(&invocation, &held.join("before"))?;
+        let by_kiln = self.compile(self.kiln_command(), &invocation)?;
+        self.take_outputs(&invocation, &held.join("kiln"))?;
+        let plain = self.compile(self.plain_command(), &invocation)?;
+        let differs = difference(&by_kiln, &plain, &invocation);
+        let what = format!("{} ({})", std::env::current_dir()?.join(&invocation.source).display(), self.name.display());
+        match differs {
+            None => self.find("equal", &what),
+            Some(difference) => self.judge(&invocation, &held, &plain, &what, &difference)?,
+        }
+        for (output, was) in invocation.outputs.iter().zip(before) {
+            if let Some(was) = was.filter(|_| output.on_failure == OnFailure::Keep && !plain.status.success())
+                && !Path::new(&output.path).exists()
+            {
+                std::fs::rename(was, &output.path)?;
+            }
+        }
+        let _ = std::fs::remove_dir_all(&held);
+        std::io::stdout().write_all(&plain.stdout)?;
+        std::io::stderr().write_all(&plain.stderr)?;
+        Ok(child::end_as(plain.status))
+    }
+
+    /// Compiles plainly once more: what differs then as well says nothing of kiln.
+    fn judge(&self, invocation: &Invocation, held: &Path, plain: &Outcome, what: &str, difference: &str) -> anyhow::Result<()> {
+        let kept = held.join("plain");
+        self.take_outputs(invocation, &kept)?;
+        let again = self.compile(self.plain_command(), invocation)?;
+        self.take_outputs(invocation, &held.join("again"))?;
+        for (number, output) in invocation.outputs.iter().enumerate() {
+            let file = kept.join(number.to_string());
+            if file.exists() {
+                move_file(&file, Path::new(&output.path))?;
+                std::fs::copy(&output.path, &file)?;
+            }
+        }
+        if super::verify::difference(plain, &again, invocation).is_some() {
+            self.find("unstable", what);
+            return Ok(());
+        }
+        let safe = self.dir.join("differing").join(std::process::id().to_string());
+        std::fs::create_dir_all(&safe)?;
+        for part in ["kiln", "plain"] {
+            let _ = std::fs::rename(held.join(part), safe.join(part));
+        }
+        std::fs::write(safe.join("command"), format!("{what}\n{difference}\n{:?} {:?}\n", self.real, self.args))?;
+        self.find("differs", &format!("{what}: {difference}"));
+        Ok(())
+    }
+
+    fn parse(&self) -> anyhow::Result<Invocation> {
+        let args: Vec<Vec<u8>> = self.args.iter().map(|arg| arg.clone().into_vec()).collect();
+        let env: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
+        let real = std::fs::canonicalize(&self.real)?;
+        let base = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let cwd = std::env::current_dir()?;
+        let request = Request {
+            family: if base.contains("clang") { Family::Clang } else { Family::Gcc },
+            cxx_driver: self.name.to_string_lossy().contains("++"),
+            args: &args,
+            env: &env,
+            cwd: cwd.to_str().context("the working directory is not UTF-8")?,
+            read_file: &|name| {
+                let path = cwd.join(name);
+                let small = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= RESPONSE_FILE_MAX);
+                small.then(|| std::fs::read(&path).ok()).flatten()
+            },
+        };
+        kiln_cmdline::parse(&request).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
+    }
+
+    fn kiln_command(&self) -> Command {
+        let mut command = Command::new(&self.kiln);
+        command.arg(&self.name).args(&self.args).env("PATH", &self.path).env_remove(VERIFY_DIR);
+        command
+    }
+
+    fn plain_command(&self) -> Command {
+        let mut command = Command::new(&self.real);
+        command.args(&self.args).env("PATH", &self.path).env_remove(VERIFY_DIR);
+        command
+    }
+
+    fn compile(&self, mut command: Command, invocation: &Invocation) -> anyhow::Result<Outcome> {
+        let program = command.get_program().to_owned();
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", program.display()))?;
+        let read = |path: &str| {
+            let content = std::fs::read(path).ok()?;
+            let executable = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
+            Some((content, executable))
+        };
+        let files = invocation.outputs.iter().map(|output| read(&output.path)).collect();
+        Ok(Outcome { status: output.status, stdout: output.stdout, stderr: output.stderr, files })
+    }
+
+    /// Moves the outputs that are there to `dir`, numbered; where each went.
+    fn take_outputs(&self, invocation: &Invocation, dir: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
+        std::fs::create_dir_all(dir)?;
+        let mut taken = Vec::with_capacity(invocation.outputs.len());
+        for (number, output) in invocation.outputs.iter().enumerate() {
+            let from = Path::new(&output.path);
+            // A device or a link is written in place by both.
+            let is_file = std::fs::symlink_metadata(from).is_ok_and(|meta| meta.is_file());
+            let to = dir.join(number.to_string());
+            if is_file {
+                move_file(from, &to)?;
+            }
+            taken.push(is_file.then_some(to));
+        }
+        Ok(taken)
+    }
+
+    /// Notes a finding: one line, written at once.
+    fn find(&self, kind: &str, what: &str) {
+        let line = format!("{kind}\t{}\n", print::plain(what));
+        let file = OpenOptions::new().append(true).create(true).open(self.dir.join("findings"));
+        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            say(&format!("verify: a finding is lost: {error}: {line}"), Exit::Failure);
+        }
+    }
+}
+
+/// Moves a file, to another file system if need be.
+fn move_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            std::fs::copy(from, to)?;
+            Ok(std::fs::remove_file(from)?)
+        }
+        other => other.with_context(|| format!("cannot move {}", from.display())),
+    }
+}
+
+/// The first thing in which two compiles differ.
+fn difference(one: &Outcome, other: &Outcome, invocation: &Invocation) -> Option<String> {
+    if one.status != other.status {
+        return Some(format!("{} instead of {}", one.status, other.status));
+    }
+    if one.stdout != other.stdout {
+        return Some("stdout".to_owned());
+    }
+    if one.stderr != other.stderr {
+        return Some("stderr".to_owned());
+    }
+    let files = one.files.iter().zip(&other.files).zip(&invocation.outputs);
+    for ((one, other), output) in files {
+        let why = match (one, other) {
+            (Some((one, _)), Some((other, _))) if one != other => "content",
+            (Some((_, one)), Some((_, other))) if one != other => "executable bit",
+            (Some(_), None) => "written by kiln alone",
+            (None, Some(_)) => "not written by kiln",
+            _ => continue,
+        };
+        return Some(format!("{}: {why}", output.path));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_counted_by_kind() {
+        let text = "equal\ta.c (gcc)\nequal\tb.c (gcc)\nplain\tgcc\nunstable\tc.c (gcc)\ndiffers\td.c (g++): d.o: content\n";
+        let findings = Findings::parse(text);
+        assert_eq!(findings.differing, ["d.c (g++): d.o: content"]);
+        assert_eq!(
+            findings.summary(),
+            "4 units compiled both ways: 2 equal, 1 differ, 1 differ between two plain compiles too; \
+             1 command no single compile and only run by kiln"
+        );
+    }
+}
