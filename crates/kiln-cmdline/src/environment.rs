@@ -108,7 +108,8 @@ pub fn env_effect(name: &str) -> EnvEffect {
     if let Ok(at) = ROWS.binary_search_by(|row| row.name.cmp(name)) {
         return ROWS[at].effect;
     }
-    ROWS.iter()
+    let patterns = ROWS.iter().filter(|row| row.name.starts_with('*') || row.name.ends_with('*'));
+    patterns
         .filter(|row| match (row.name.strip_prefix('*'), row.name.strip_suffix('*')) {
             (Some(end), _) => name.ends_with(end),
             (_, Some(start)) => name.starts_with(start),

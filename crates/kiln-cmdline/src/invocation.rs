@@ -159,7 +159,7 @@ pub enum SearchKind {
     After,
     /// `--embed-dir`: for `#embed` only.
     Embed,
-    /// `-Wa,-I` (and every `-I` besides): where the assembler looks for `.include` and `.incbin`.
+    /// `-Wa,-I`: where the assembler looks for `.include` and `.incbin`; see [`Invocation::assembler_dirs`].
     Assembler,
 }
 
@@ -235,6 +235,8 @@ pub struct Invocation {
     pub input_files: Vec<String>,
     /// Directories whose files are looked for by name: `-B`, resource directories.
     pub input_dirs: Vec<String>,
+    /// Files of the toolchain named without their directory; `-print-file-name=` finds them.
+    pub toolchain_files: Vec<String>,
     /// Include directories in command-line order.
     pub search: Vec<SearchDir>,
     /// `--sysroot`.
@@ -279,5 +281,14 @@ impl Invocation {
     #[must_use]
     pub fn main_output(&self) -> &Output {
         &self.outputs[0]
+    }
+
+    /// Where the assembler looks for `.include` and `.incbin` after the working directory, in its order: each `-I` of the
+    /// command, which both drivers hand on, then those of `-Wa,`. clang's own assembler looks in `-iquote` and `-isystem`
+    /// directories too; they stand behind.
+    pub fn assembler_dirs(&self) -> impl Iterator<Item = &SearchDir> {
+        const ORDER: [SearchKind; 5] =
+            [SearchKind::Normal, SearchKind::Assembler, SearchKind::Quote, SearchKind::System, SearchKind::After];
+        ORDER.into_iter().flat_map(|kind| self.search.iter().filter(move |dir| dir.kind == kind))
     }
 }

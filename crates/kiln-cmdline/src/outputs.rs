@@ -47,6 +47,8 @@ pub(crate) struct Sides {
     call_graph: bool,
     opt_record: Option<String>,
     opt_record_file: Option<String>,
+    /// A filter of passes asks for the record too (clang 19).
+    opt_record_passes: bool,
     time_trace: Option<String>,
     named: Vec<(Role, String)>,
 }
@@ -68,6 +70,7 @@ impl Sides {
             Side::StackUsage => self.stack_usage = on,
             Side::CallGraph => self.call_graph = on,
             Side::OptRecord => self.opt_record = on.then(|| if value.is_empty() { "yaml" } else { value }.to_owned()),
+            Side::OptRecordPasses => self.opt_record_passes = true,
             Side::OptRecordFile => self.opt_record_file = Some(value.to_owned()),
             Side::TimeTrace => self.time_trace = on.then(|| value.to_owned()),
             Side::Diagnostics => self.name_once(Role::Diagnostics, value),
@@ -251,7 +254,7 @@ fn clang_sides(unit: &Unit<'_>, sides: &Sides, main: &str, files: &mut Vec<Outpu
     }
     if let Some(path) = &sides.opt_record_file {
         files.push(optional(path, Role::OptRecord));
-    } else if let Some(format) = &sides.opt_record {
+    } else if let Some(format) = sides.opt_record.as_deref().or(sides.opt_record_passes.then_some("yaml")) {
         let extension = format!("opt.{format}");
         files.push(optional(replace_extension(sides.output.as_deref().unwrap_or(source_stem), &extension), Role::OptRecord));
     }

@@ -24,9 +24,16 @@ const VALUED: &[&[u8]] = &[
     b"--include-with-prefix",
     b"--include-with-prefix-after",
     b"--include-with-prefix-before",
+    b"--language",
     b"--output",
     b"--param",
+    b"--prefix",
+    b"--print-file-name",
+    b"--print-prog-name",
+    b"--resource",
     b"--serialize-diagnostics",
+    b"--std",
+    b"--stdlib",
     b"--sysroot",
     b"--undefine-macro",
     b"--vfsoverlay",
@@ -69,6 +76,7 @@ const VALUED: &[&[u8]] = &[
     b"-e",
     b"-fdebug-compilation-dir",
     b"-fmodules-user-build-path",
+    b"-framework",
     b"-ftrapv-handler",
     b"-fxray-instruction-threshold",
     b"-gen-cdb-fragment-path",
@@ -136,6 +144,7 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
             b"--version" | b"-###" | b"-dumpversion" | b"-dumpmachine" | b"-dumpfullversion" | b"-dumpspecs" => {
                 return Some(Reason::Probe);
             }
+            b"/dev/null" => return Some(Reason::Probe),
             other if other.starts_with(b"-print-") => return Some(Reason::Probe),
             other if other.starts_with(b"-") => valued = VALUED.binary_search(&other).is_ok(),
             other => {

@@ -18,7 +18,8 @@ pub struct Request<'a> {
     pub cxx_driver: bool,
     /// The arguments after argv\[0\].
     pub args: &'a [Vec<u8>],
-    /// The environment, in any order.
+    /// The environment, in any order. `LD_LIBRARY_PATH` refuses the command, for it may put other libraries under the
+    /// compiler; a caller who has seen that none of its directories holds a library the compiler loads leaves it out.
     pub env: &'a [(Vec<u8>, Vec<u8>)],
     /// The working directory's physical path, absolute.
     pub cwd: &'a str,
@@ -240,6 +241,7 @@ impl State {
                 self.probe(arg, next);
             }
             Effect::Charset => self.charset(arg, value),
+            Effect::Specs => self.specs(spelled),
             Effect::DumpLetters if value.chars().all(|c| "ADIMNPUp".contains(c)) && !value.is_empty() => {}
             Effect::DumpLetters => self.refuse(Reason::Dump, arg),
             Effect::OptInfo if value.contains('=') => self.refuse(Reason::Dump, arg),
@@ -357,6 +359,16 @@ impl State {
         self.probe(arg, None);
     }
 
+    /// newlib's specs change libraries and one include directory, and stand among the toolchain's own files.
+    fn specs(&mut self, spelled: Spelled<'_>) {
+        const NEWLIB: &[&str] = &["nano.specs", "nosys.specs", "rdimon.specs", "sync-1.specs"];
+        if !NEWLIB.contains(&spelled.value) {
+            return self.refuse(Reason::Specs, spelled.arg);
+        }
+        self.invocation.toolchain_files.push(spelled.value.to_owned());
+        self.probe(spelled.arg, spelled.next);
+    }
+
     fn save_temps(&mut self, arg: &str, value: &str) {
         self.sides.temps = match value {
             "" if self.family == Family::Gcc => Some(Temps::BesideOutput),
@@ -419,7 +431,8 @@ impl State {
         let mut main = None;
         for (path, forced) in inputs {
             let kind = match forced {
-                _ if path == "-" => Kind::Other(Reason::Stdin),
+                _ if source::is_stream(&path) => Kind::Other(Reason::Stdin),
+                _ if path == "/dev/null" => Kind::Other(Reason::Probe),
                 _ if path.is_empty() => Kind::Other(Reason::BadCombination),
                 Forced::Language(language) => Kind::Source(language),
                 Forced::Other(reason) => Kind::Other(reason),
@@ -459,6 +472,7 @@ fn empty_invocation() -> Invocation {
         outputs: Vec::new(),
         input_files: Vec::new(),
         input_dirs: Vec::new(),
+        toolchain_files: Vec::new(),
         search: Vec::new(),
         sysroot: None,
         isysroot: None,

@@ -86,6 +86,11 @@ pub(crate) fn from_suffix(family: Family, cxx_driver: bool, path: &str) -> Kind 
     Kind::Source(source)
 }
 
+/// Whether a source is standard input or another stream of the caller.
+pub(crate) fn is_stream(path: &str) -> bool {
+    path == "-" || path == "/dev/stdin" || path.starts_with("/dev/fd/") || path.starts_with("/proc/self/fd/")
+}
+
 /// Whether a file name or directory is one that configure tools use for trial compiles.
 pub(crate) fn is_trial(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);

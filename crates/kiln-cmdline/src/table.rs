@@ -65,6 +65,8 @@ pub enum Side {
     OptRecord,
     /// The optimisation record in a named file.
     OptRecordFile,
+    /// A filter of the optimisation record.
+    OptRecordPasses,
     /// The time trace.
     TimeTrace,
     /// Serialised diagnostics.
@@ -157,6 +159,8 @@ pub enum Effect {
     Link,
     /// The processor; `native` means this machine's.
     Machine,
+    /// A specs file; those of newlib are known, others are not.
+    Specs,
     /// A character set.
     Charset,
     /// Letters that each ask for a dump or an annotation.

@@ -139,6 +139,8 @@ fn refused() {
         ("-c a.c b.c", Reason::MultipleSources),
         ("-c a.c -", Reason::Stdin),
         ("-c -x c -", Reason::Stdin),
+        ("-c -x c /dev/stdin", Reason::Stdin),
+        ("-c -x c /dev/null -o x.o", Reason::Probe),
         ("-c a.c b.o", Reason::LinkerInput),
         ("-c a.h", Reason::PrecompiledHeader),
         ("-c a.hpp", Reason::PrecompiledHeader),
@@ -276,6 +278,9 @@ fn search_path() {
             ],
         );
         check_search(family, "-c a.c -Wa,-I,x -Wa,-Iy", &[(Assembler, "x", false), (Assembler, "y", false)]);
+        let invocation = accepted(family, "-c a.s -Wa,-I,x -isystem s -I b -iquote q");
+        let dirs: Vec<_> = invocation.assembler_dirs().map(|dir| dir.path.as_str()).collect();
+        assert_eq!(dirs, ["b", "x", "q", "s"]);
         check_search(family, "-c a.c -iprefix p/ -iwithprefixbefore b", &[(Normal, "p/b", false)]);
         let invocation = accepted(family, "-c a.c --sysroot=/s -isysroot /i -nostdinc -nostdinc++");
         assert_eq!(invocation.sysroot.as_deref(), Some("/s"));
@@ -484,6 +489,8 @@ fn quick_refusals() {
         ("-c -o x.o /b/CMakeFiles/CMakeTmp/t.c", Some(Reason::Probe)),
         ("-print-search-dirs", Some(Reason::Probe)),
         ("-M a.c", Some(Reason::DependenciesOnly)),
+        ("-c -x c /dev/null -o x.o", Some(Reason::Probe)),
+        ("-c a.c -o /dev/null", None),
         ("-c a.c", None),
         ("-c -MT -E a.c", None),
         ("-c -include -M a.c", None),
@@ -498,5 +505,66 @@ fn quick_refusals() {
         // A response file ends the quick look, whatever came before it.
         let expect = if line.contains('@') { None } else { expect };
         assert_eq!(got, expect, "{line}");
+    }
+}
+
+/// Lines as builds write them.
+#[test]
+fn lines_of_real_builds() {
+    const KERNEL: &str = "-Wp,-MMD,kernel/.fork.o.d -nostdinc -I./arch/x86/include -I./arch/x86/include/generated -I./include \
+        -I./arch/x86/include/uapi -include ./include/linux/compiler-version.h -include ./include/linux/kconfig.h -D__KERNEL__ \
+        -fmacro-prefix-map=./= -Wall -Wundef -Werror=strict-prototypes -Wno-trigraphs -fno-strict-aliasing -fno-common \
+        -fshort-wchar -fno-PIE -Werror=implicit-function-declaration -Wno-format-security -std=gnu11 -mno-sse -mno-mmx -mno-sse2 \
+        -mno-3dnow -mno-avx -fcf-protection=none -m64 -falign-jumps=1 -falign-loops=1 -mno-80387 -mno-fp-ret-in-387 \
+        -mpreferred-stack-boundary=3 -mskip-rax-setup -mtune=generic -mno-red-zone -mcmodel=kernel -Wno-sign-compare \
+        -fno-asynchronous-unwind-tables -mindirect-branch=thunk-extern -mindirect-branch-register -mindirect-branch-cs-prefix \
+        -mfunction-return=thunk-extern -fno-jump-tables -mharden-sls=all -fpatchable-function-entry=16,16 \
+        -fno-delete-null-pointer-checks -Wno-frame-address -O2 -fno-allow-store-data-races -fstack-protector-strong \
+        -fno-stack-clash-protection -fomit-frame-pointer -ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr -pg \
+        -mrecord-mcount -mfentry -DCC_USING_FENTRY -fno-inline-functions-called-once -Wvla -Wno-pointer-sign -Wcast-function-type \
+        -fno-strict-overflow -fno-stack-check -fconserve-stack -Werror=date-time -Wno-stringop-truncation -Wframe-larger-than=2048 \
+        -fno-builtin-wcslen -fsanitize=kernel-address -fasan-shadow-offset=0xdffffc0000000000 --param asan-globals=1 \
+        --param asan-stack=1 -fsanitize-coverage=trace-pc -gdwarf-5 -gz=zlib -fmin-function-alignment=16 -fstrict-flex-arrays=3 \
+        -DKBUILD_MODFILE='\"kernel/fork\"' -DKBUILD_BASENAME='\"fork\"' -c -o kernel/fork.o kernel/fork.c";
+    check_outputs(Family::Gcc, KERNEL, &[(Role::Object, "kernel/fork.o"), (Role::DepFile, "kernel/.fork.o.d")]);
+    let gcc = [
+        "-DHAVE_CONFIG_H -I. -I.. -D_FORTIFY_SOURCE=2 -g -O2 -MT lib_la-x.lo -MD -MP -MF .deps/lib_la-x.Tpo -c x.c -fPIC -DPIC \
+         -o .libs/lib_la-x.o",
+        "-Dfoo_EXPORTS -I/src/include -isystem /usr/include/qt5 -O3 -DNDEBUG -std=gnu++17 -fPIC -fvisibility=hidden \
+         -fvisibility-inlines-hidden -Wall -Wextra -Wpedantic -MD -MT CMakeFiles/foo.dir/a.cc.o -MF CMakeFiles/foo.dir/a.cc.o.d \
+         -o CMakeFiles/foo.dir/a.cc.o -c /src/a.cc",
+        "-Isub/p -I. -fdiagnostics-color=always -D_FILE_OFFSET_BITS=64 -Wall -Winvalid-pch -O0 -g -pthread -MD -MQ p/a.c.o \
+         -MF p/a.c.o.d -o p/a.c.o -c ../a.c",
+        "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 --specs=nano.specs -ffunction-sections -fdata-sections -Og \
+         -fno-exceptions -fno-rtti -fno-threadsafe-statics -Wa,-mimplicit-it=thumb -c main.cpp -o main.o",
+        "-Wdate-time -D_FORTIFY_SOURCE=3 -g -O2 -ffile-prefix-map=/build/x=. -flto=auto -ffat-lto-objects \
+         -fstack-protector-strong -Wformat -Werror=format-security -fcf-protection -Wa,--noexecstack -c x.c",
+        "-march=rv64imac -mabi=lp64 -mcmodel=medany -mstrict-align -msave-restore -c x.c",
+        "-mips32r2 -EL -mno-abicalls -fno-pic -G 0 -c x.c",
+    ];
+    for line in &gcc[..6] {
+        accepted(Family::Gcc, line);
+    }
+    let clang = [
+        "-MMD -MF obj/a.o.d -DUSE_AURA=1 -DCR_CLANG_REVISION='\"llvmorg-19\"' -I../.. -Igen -fno-delete-null-pointer-checks \
+         -fno-ident -fno-strict-aliasing -fstack-protector -funwind-tables -fPIC -pthread -fcolor-diagnostics \
+         -fmerge-all-constants -fno-sized-deallocation -fcrash-diagnostics-dir=../../tools/crash -mllvm -instcombine-lower-dbg-declare=0 \
+         -mllvm -split-threshold-for-reg-with-hint=0 -ffp-contract=off -fcomplete-member-pointers -m64 -msse3 \
+         -ffile-compilation-dir=. -no-canonical-prefixes -Wno-unknown-warning-option -gdwarf-4 -g0 -O2 -fdata-sections \
+         -ffunction-sections -fno-unique-section-names -fno-math-errno -fno-omit-frame-pointer -fvisibility=hidden \
+         -Xclang -fdebug-compilation-dir -Xclang . -Wheader-hygiene -std=c++20 -Wno-trigraphs -gsimple-template-names \
+         -fno-exceptions -fno-rtti -nostdinc++ -isystem../../libcxx/include -fvisibility-inlines-hidden -c ../../a.cc -o obj/a.o",
+        "-Wp,-MMD,k/.a.o.d -nostdinc -I./include -include ./include/linux/kconfig.h -D__KERNEL__ --target=x86_64-linux-gnu \
+         -fintegrated-as -Werror=unknown-warning-option -Werror=ignored-optimization-argument -std=gnu11 -fshort-wchar -mno-sse \
+         -fcf-protection=branch -fno-jump-tables -m64 -falign-loops=1 -mno-80387 -mstack-alignment=8 -mskip-rax-setup \
+         -mcmodel=kernel -mretpoline-external-thunk -mindirect-branch-cs-prefix -mfunction-return=thunk-extern \
+         -fno-stack-clash-protection -Wno-gnu -fsanitize=kcfi -fsanitize-coverage=trace-pc -mllvm -asan-mapping-offset=0xdffffc00 \
+         -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang -ftrivial-auto-var-init=zero \
+         -fpatchable-function-entry=11,11 -c -o k/a.o k/a.c",
+        "-fsanitize=address,undefined -fsanitize-recover=all -fno-sanitize=vptr -fsanitize-ignorelist=/src/ignore.txt -g \
+         -fprofile-instr-generate -fcoverage-mapping -stdlib=libc++ -fexperimental-library -c a.cc -MD -o a.o",
+    ];
+    for line in &clang[1..] {
+        accepted(Family::Clang, line);
     }
 }

@@ -1,5 +1,7 @@
 //! The tables themselves: order, uniqueness, and that no row of one hides a row of another.
 
+#![expect(clippy::disallowed_methods, reason = "the tests do the I/O that the crate itself must not do")]
+
 use kiln_cmdline::{
     Effect, EnvEffect, Family, Opt, Reason, Takes, assembler_options, cc1_options, env_effect, environment_rows, find_option,
     options, reference, shared_options,

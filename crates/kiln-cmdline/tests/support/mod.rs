@@ -1,4 +1,5 @@
 //! What the tests share: commands as text, temporary directories, a small generator of random numbers.
+#![expect(clippy::disallowed_methods, reason = "the tests do the I/O that the crate itself must not do")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeSet;
@@ -115,7 +116,7 @@ impl Compiler {
             .env("PWD", dir)
             .stdin(Stdio::null())
             .output()
-            .unwrap_or_else(|error| panic!("{} must be installed for the tests: {error}", self.program))
+            .unwrap_or_else(|error| panic!("{}: {error} (the tests need it installed)", self.program))
     }
 
     pub(crate) fn read(self, args: &[String], dir: &Path) -> Result<Invocation, Refusal> {
