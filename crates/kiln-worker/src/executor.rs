@@ -143,14 +143,15 @@ impl Executor {
     /// A line for people: no helper, no scratch directory.
     pub fn start(store: DiskStore, config: ExecutorConfig) -> Result<Executor, String> {
         let roots = config.scratch.join("roots");
+        // The helper binds the directory of roots, so it is made first.
+        let pool = RootPool::open(&roots, JobUser::NOBODY, config.slots + 1)
+            .map_err(|error| format!("scratch directory {}: {error}", roots.display()))?;
         let sandbox = Sandbox::start(SandboxConfig {
             rung: config.rung,
             cgroups: config.cgroups,
             ..SandboxConfig::new(config.helper_argv, roots.clone())
         })
         .map_err(|error| error.to_string())?;
-        let pool = RootPool::open(&roots, JobUser::NOBODY, config.slots + 1)
-            .map_err(|error| format!("scratch directory {}: {error}", roots.display()))?;
         Ok(Executor { store, pool, sandbox, limits: config.limits })
     }
 
