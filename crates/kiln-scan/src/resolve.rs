@@ -51,6 +51,7 @@ pub(crate) enum Answer {
 }
 
 struct Dir {
+    cwd: u32,
     spelled: Arc<str>,
     id: DirId,
 }
@@ -140,13 +141,13 @@ impl Resolver {
             return *known;
         }
         let id = view.dir(&absolute(&self.cwds[cwd as usize], spelled));
-        let dir = id.map(|id| self.add_dir(spelled.into(), id));
+        let dir = id.map(|id| self.add_dir(cwd, spelled.into(), id));
         self.dir_index.insert(key, dir);
         dir
     }
 
-    fn add_dir(&mut self, spelled: Arc<str>, id: DirId) -> DirRef {
-        self.dirs.push(Dir { spelled, id });
+    fn add_dir(&mut self, cwd: u32, spelled: Arc<str>, id: DirId) -> DirRef {
+        self.dirs.push(Dir { cwd, spelled, id });
         DirRef((self.dirs.len() - 1) as u32)
     }
 
@@ -214,9 +215,18 @@ impl Resolver {
         }
         let relative = text(&self.parts, prefix);
         let below = &self.dirs[from.0 as usize];
-        let found = view.walk(below.id, relative);
-        let spelled = join(&below.spelled, relative);
-        let dir = found.map(|id| self.add_dir(spelled.into(), id));
+        let (cwd, found) = (below.cwd, view.walk(below.id, relative));
+        let key = (cwd, join(&below.spelled, relative));
+        // One spelling, one number: paths are told apart by it.
+        let dir = match (found, self.dir_index.get(&key)) {
+            (None, _) => None,
+            (Some(_), Some(Some(known))) => Some(*known),
+            (Some(id), _) => {
+                let dir = self.add_dir(cwd, key.1.as_str().into(), id);
+                self.dir_index.insert(key, Some(dir));
+                Some(dir)
+            }
+        };
         self.subdirs.insert((from, prefix), dir);
         dir
     }

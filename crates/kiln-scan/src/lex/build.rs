@@ -3,7 +3,7 @@
 use crate::directives::{
     BODY_ODD, BODY_POP, BODY_UNDEF, Block, Branch, Computed, Cond, Directives, Item, Mentions, Op, Probe, Target,
 };
-use crate::names::{HeaderId, NameId, Names, SPECIAL, Table, Tables};
+use crate::names::{HeaderId, NameId, Names, Table, Tables};
 
 use super::LexError;
 
@@ -47,6 +47,7 @@ pub(super) struct Builder {
     pub(super) probes: Vec<Probe>,
     pub(super) computed: Vec<Computed>,
     calls: Vec<NameId>,
+    more_calls: bool,
     wrappers: Vec<NameId>,
     pub(super) once: bool,
     pub(super) uses_next: bool,
@@ -55,12 +56,8 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn new() -> Self {
-        let mut names = Tables { macros: Table::new(), headers: Table::new() };
-        for name in SPECIAL {
-            let _ = names.macros.intern(name.as_bytes());
-        }
         Self {
-            names,
+            names: Tables { macros: Table::new(), headers: Table::new() },
             block: 0,
             open: Vec::new(),
             mentions: vec![Mentions::default()],
@@ -74,6 +71,7 @@ impl Builder {
             probes: Vec::new(),
             computed: Vec::new(),
             calls: Vec::new(),
+            more_calls: false,
             wrappers: Vec::new(),
             once: false,
             uses_next: false,
@@ -128,9 +126,13 @@ impl Builder {
 
     /// A macro called with arguments in a condition.
     pub(super) fn call(&mut self, name: NameId) {
-        let name = if self.calls.len() < CALLS_MAX { name } else { ANY_CALL };
-        if !self.calls.contains(&name) {
+        if self.calls.contains(&name) {
+            return;
+        }
+        if self.calls.len() < CALLS_MAX {
             self.calls.push(name);
+        } else {
+            self.more_calls = true;
         }
     }
 
@@ -256,7 +258,7 @@ impl Builder {
             wide: self.wide.into(),
             probes: self.probes.iter().map(|&p| global.probe(p)).collect(),
             computed: self.computed.into(),
-            calls: self.calls.iter().map(|&n| global.name(n)).collect(),
+            calls: self.calls.iter().map(|&n| global.name(n)).chain(self.more_calls.then_some(ANY_CALL)).collect(),
             wrappers: self.wrappers.iter().map(|&n| global.name(n)).collect(),
             root,
             once: self.once,

@@ -12,6 +12,7 @@ use crate::directives::{
 };
 use crate::names::Names;
 
+pub(crate) use build::ANY_CALL;
 use build::{BODY_BYTES_MAX, Builder};
 use cursor::Cursor;
 pub(crate) use cursor::{is_ident, is_space};

@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::directives::BODY_FUNCTION;
-use crate::lex::is_ident;
+use crate::lex::{ANY_CALL, is_ident};
 use crate::names::NameId;
 use crate::unprovable::Unprovable;
 use crate::view::FileView;
 
 use super::Scan;
-
-/// Stands in a file's calls for those that were too many to keep.
-const ANY_CALL: NameId = NameId(0);
 
 impl<V: FileView + ?Sized> Scan<'_, V> {
     /// A wrapper called with a literal name was looked up where it was called. Called with anything else, directly or by way of
