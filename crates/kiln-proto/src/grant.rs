@@ -206,7 +206,8 @@ impl GrantBook {
         self.look(now, bytes).map(|(token, _)| token)
     }
 
-    /// Checks a token that starts a run, and uses it up. Call [`GrantBook::ended`] when the run is over.
+    /// Checks a token that starts a run, and uses it up. Call [`GrantBook::ended`] when the run is over, or
+    /// [`GrantBook::returned`] when it never began. Until then the lease does not end, so call this before inputs are fetched.
     ///
     /// # Errors
     /// Any [`GrantError`].
@@ -219,13 +220,24 @@ impl GrantBook {
         Ok(token)
     }
 
+    /// The run under this token never began (inputs were missing): the token can start it again. Its lease begins anew.
+    pub fn returned(&mut self, now: Duration, token: &GrantToken) {
+        if let Some(seen) = self.seen(token).filter(|seen| seen.run == Run::Running) {
+            *seen = Seen { first: now, ends: now + lease(token), run: Run::NotBegun };
+        }
+    }
+
     /// The run under this token is over: its results can be read for one more lease.
     pub fn ended(&mut self, now: Duration, token: &GrantToken) {
-        let known = self.keys.iter_mut().find(|known| known.key.id == token.key_id);
-        if let Some(seen) = known.and_then(|known| known.seen.get_mut(&token.serial)) {
+        if let Some(seen) = self.seen(token) {
             seen.run = Run::Ended;
             seen.ends = now + lease(token);
         }
+    }
+
+    fn seen(&mut self, token: &GrantToken) -> Option<&mut Seen> {
+        let known = self.keys.iter_mut().find(|known| known.key.id == token.key_id)?;
+        known.seen.get_mut(&token.serial)
     }
 
     fn look(&mut self, now: Duration, bytes: &[u8]) -> Result<(GrantToken, &mut Seen), GrantError> {
@@ -348,6 +360,17 @@ mod tests {
         assert!(book.spend(T0, &signed).is_ok());
         assert_eq!(book.spend(T0, &signed), Err(GrantError::Used));
         assert!(book.present(T0 + 600 * SECOND, &signed).is_ok(), "the run lasts, so does the lease");
+    }
+
+    #[test]
+    fn a_run_that_never_began_gives_its_grant_back() {
+        let (mut book, signed) = (book(), key().sign(token(1)));
+        let token = book.spend(T0, &signed).unwrap();
+        book.returned(T0 + 100 * SECOND, &token);
+        assert!(book.spend(T0 + 102 * SECOND, &signed).is_ok());
+        book.ended(T0 + 103 * SECOND, &token);
+        book.returned(T0 + 103 * SECOND, &token);
+        assert_eq!(book.spend(T0 + 103 * SECOND, &signed), Err(GrantError::Used), "one that ended has begun");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod grant;
+pub mod home;
 pub mod status;
 
 /// The Remote Execution API, version 2.

@@ -116,10 +116,7 @@ impl Scheduler {
         lease.memory = if lease.slot { expected_memory(item) } else { 0 };
         let memory = lease.memory;
         let id = self.leases.add(lease, self.now.plus(LEASE));
-        let mut serial = 0;
         if let Some(entry) = self.workers.get_mut(&worker) {
-            entry.serial += 1;
-            serial = entry.serial;
             entry.leases.insert(id);
             entry.memory_left = entry.memory_left.saturating_sub(memory);
         }
@@ -134,15 +131,7 @@ impl Scheduler {
             }
             self.hold_slot(id);
         }
-        Granted {
-            lease: id,
-            item: place,
-            worker,
-            serial,
-            attempt: item.attempt,
-            local: local == Some(worker),
-            join: join.is_some(),
-        }
+        Granted { lease: id, item: place, worker, attempt: item.attempt, local: local == Some(worker), join: join.is_some() }
     }
 
     /// Counts a lease's slot with its worker, client and user.

@@ -175,8 +175,6 @@ pub enum Need {
     Root(RootId),
     /// One that has this toolchain itself.
     Toolchain(ToolchainId),
-    /// One that has a toolchain which none has.
-    UnknownToolchain,
 }
 
 /// A call for grants.
@@ -230,8 +228,6 @@ pub struct Granted {
     pub item: usize,
     /// Where.
     pub worker: WorkerId,
-    /// Number of this grant among the worker's, from 1.
-    pub serial: u64,
     /// The item's attempt.
     pub attempt: u32,
     /// The worker shares a machine with the asker.

@@ -177,6 +177,11 @@ impl Scheduler {
         self.clients.keys().filter_map(|id| Some((*id, self.client(*id)?)))
     }
 
+    /// Workers that run jobs and are worth waiting for.
+    pub fn able(&self) -> usize {
+        self.pools.able(&crate::pool::PoolKey { need: crate::Need::Any, machine: None })
+    }
+
     /// Requests that wait.
     pub fn waiting(&self) -> usize {
         self.queue.len()

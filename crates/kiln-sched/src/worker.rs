@@ -87,7 +87,6 @@ pub(crate) struct Worker {
     pub(crate) failed: u64,
     /// When it last got work, in grants of the whole farm: the one waiting longest comes first among equals.
     pub(crate) stamp: u64,
-    pub(crate) serial: u64,
     pub(crate) standing: Standing,
     reported: bool,
     cut: bool,
@@ -118,7 +117,6 @@ impl Worker {
             done: 0,
             failed: 0,
             stamp: 0,
-            serial: 0,
             standing,
             reported: false,
             cut: false,

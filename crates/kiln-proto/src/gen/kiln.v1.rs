@@ -288,7 +288,11 @@ pub struct Released {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseResponse {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StatusRequest {}
+pub struct StatusRequest {
+    /// No list of workers and clients: for those who ask often.
+    #[prost(bool, tag = "1")]
+    pub brief: bool,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatusResponse {
     #[prost(message, repeated, tag = "1")]
@@ -309,6 +313,12 @@ pub struct StatusResponse {
     /// How long this scheduler has been up.
     #[prost(uint64, tag = "8")]
     pub up_ms: u64,
+    /// The farm's live nodes.
+    #[prost(message, optional, tag = "9")]
+    pub nodes: ::core::option::Option<Nodes>,
+    /// Workers that take work, now or when they have room.
+    #[prost(uint32, tag = "10")]
+    pub able: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerStatus {

@@ -179,12 +179,3 @@ fn a_client_that_is_gone_leaves_nothing_behind() {
     assert_eq!(granted(&out, next).len(), 1, "one job still runs, as its worker says");
     assert!(farm.core.client(ClientId(1)).is_none());
 }
-
-#[test]
-fn serials_of_a_worker_count_up_over_restarts_of_it() {
-    let mut farm = Farm::new(&[3]);
-    let serials: Vec<_> = farm.grants(ask(1, 2)).iter().map(|granted| granted.serial).collect();
-    assert_eq!(serials, [1, 2]);
-    farm.join(0, crate::farm::spec(3));
-    assert_eq!(farm.grants(ask(1, 1))[0].serial, 3);
-}

@@ -140,7 +140,6 @@ fn a_worker_serves_only_what_it_can() {
     check(&mut farm, Need::Toolchain(ToolchainId(7)), None, Ok(0));
     check(&mut farm, Need::Toolchain(ToolchainId(7)), Some(1), Err(Refusal::UnknownToolchain));
     check(&mut farm, Need::Toolchain(ToolchainId(8)), Some(0), Err(Refusal::UnknownToolchain));
-    check(&mut farm, Need::UnknownToolchain, None, Err(Refusal::UnknownToolchain));
     check(&mut farm, Need::Root(RootId(0)), Some(1), Ok(1));
     check(&mut farm, Need::Root(RootId(0)), Some(0), Err(Refusal::UnknownToolchain));
     check(&mut farm, Need::Root(RootId(9)), None, Err(Refusal::UnknownToolchain));

@@ -252,7 +252,7 @@ impl Run {
                 // The number tells the client, for the checkers.
                 self.requests += 1;
                 let request = RequestId(self.requests * u64::from(CLIENTS) + u64::from(client));
-                let needs = [Need::Any, Need::Root(RootId(0)), Need::Toolchain(ToolchainId(1)), Need::UnknownToolchain];
+                let needs = [Need::Any, Need::Root(RootId(0)), Need::Toolchain(ToolchainId(1)), Need::Toolchain(ToolchainId(9))];
                 Event::Acquire(Acquire {
                     request,
                     client: ClientId(client),
