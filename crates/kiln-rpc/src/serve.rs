@@ -247,17 +247,24 @@ impl Server {
                 Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             },
-            "/metrics" if admin => text(StatusCode::OK, self.registry.text()),
+            "/metrics" if admin => {
+                let mut page = text(StatusCode::OK, self.registry.text());
+                page.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(OPEN_METRICS));
+                page
+            }
             "/healthz" | "/metrics" => text(StatusCode::UNAUTHORIZED, "an admin credential is needed\n".to_owned()),
             _ => text(StatusCode::NOT_FOUND, "gRPC, /metrics and /healthz are served here\n".to_owned()),
         }
     }
 }
 
+/// The format of `/metrics`.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 fn text(status: StatusCode, body: String) -> Response<Body> {
     let mut response = Response::new(Body::new(http_body_util::Full::from(body)));
     *response.status_mut() = status;
-    let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     response
 }
