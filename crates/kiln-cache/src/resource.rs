@@ -191,4 +191,18 @@ mod tests {
             assert!(write_name(&name).is_err(), "{name}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(pieces in proptest::collection::vec(0..12usize, 0..12), other in ".{0,40}") {
+            let words = ["blobs", "uploads", "compressed-blobs", "zstd", UUID, HASH, "5", "", "main", "blake3", "actions", &other];
+            let name = pieces.iter().map(|piece| words[*piece]).collect::<Vec<_>>().join("/");
+            for (resource, prefix) in [(read_name(&name), ""), (write_name(&name), "uploads/")] {
+                let Ok(resource) = resource else { continue };
+                let instance = if resource.instance.is_empty() { String::new() } else { format!("{}/", resource.instance) };
+                let start = format!("{instance}{prefix}");
+                assert!(name.starts_with(&start) && name.contains(&resource.digest.to_string()), "{name}");
+            }
+        }
+    }
 }

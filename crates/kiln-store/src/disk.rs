@@ -2,7 +2,7 @@
 
 use crate::error::io_error;
 use crate::key::Key;
-use crate::shelf::Shelf;
+use crate::shelf::{RESCAN_EVERY, Shelf};
 use crate::stats::{StoreStats, add};
 use crate::writer::BlobWriter;
 use crate::{BlobStore, COPY_BUFFER_BYTES, StoreError};
@@ -13,6 +13,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Decoded directories kept unless configured otherwise: 16 MiB, about a hundred thousand entries.
 const DIRECTORY_CACHE_BYTES_DEFAULT: u64 = 16 << 20;
@@ -33,12 +34,15 @@ pub struct StoreConfig {
     pub max_bytes: u64,
     /// Most bytes of memory for decoded directories.
     pub directory_cache_bytes: u64,
+    /// Time between two listings of the directory while other processes use it too: so long may each of them fill the bound by
+    /// itself.
+    pub rescan_every: Duration,
 }
 
 impl StoreConfig {
     /// A store in `dir` of at most `max_bytes`, all else as usual.
     pub fn new(dir: impl Into<PathBuf>, max_bytes: u64) -> StoreConfig {
-        StoreConfig { dir: dir.into(), max_bytes, directory_cache_bytes: DIRECTORY_CACHE_BYTES_DEFAULT }
+        StoreConfig { dir: dir.into(), max_bytes, directory_cache_bytes: DIRECTORY_CACHE_BYTES_DEFAULT, rescan_every: RESCAN_EVERY }
     }
 }
 
@@ -94,7 +98,7 @@ impl DiskStore {
     /// # Errors
     /// When the directory cannot be made, read or locked.
     pub fn open(config: StoreConfig) -> Result<DiskStore, StoreError> {
-        let shelf = Shelf::open(&config.dir.join(LAYOUT), config.max_bytes)?;
+        let shelf = Shelf::open(&config.dir.join(LAYOUT), config.max_bytes, config.rescan_every)?;
         let items = (config.directory_cache_bytes / 4096).max(16) as usize;
         let directories = Cache::with_weighter(items, config.directory_cache_bytes, ByEncodedSize);
         Ok(DiskStore { shelf: Arc::new(shelf), directories: Arc::new(directories) })
@@ -110,8 +114,8 @@ impl DiskStore {
         self.shelf.max_bytes()
     }
 
-    /// Housekeeping, to be called about once a minute: frees a little room ahead of need, and looks what other processes on the
-    /// same directory did.
+    /// Housekeeping, to be called about once a minute: frees a little room ahead of need, and now and then looks what other
+    /// processes on the same directory did.
     ///
     /// # Errors
     /// When the directory cannot be listed.

@@ -12,6 +12,7 @@ mod error;
 mod index;
 mod key;
 mod memory;
+mod pending;
 mod place;
 mod record;
 mod results;

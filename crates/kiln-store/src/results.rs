@@ -3,8 +3,9 @@
 
 use crate::error::io_error;
 use crate::key::{Key, Kind};
+use crate::pending::Pending;
 use crate::record::{RECORD_BYTES_MAX, decode, encode};
-use crate::shelf::{Pending, Publish, Shelf};
+use crate::shelf::{Publish, RESCAN_EVERY, Shelf};
 use crate::stats::{StoreStats, add};
 use crate::{BlobStore, StoreError};
 use kiln_cas::{Digest, Hasher};
@@ -74,7 +75,7 @@ impl ResultStore {
     /// # Errors
     /// When the directory cannot be made, read or locked.
     pub fn open(config: ResultConfig) -> Result<ResultStore, StoreError> {
-        Ok(ResultStore { shelf: Arc::new(Shelf::open(&config.dir.join(LAYOUT), config.max_bytes)?) })
+        Ok(ResultStore { shelf: Arc::new(Shelf::open(&config.dir.join(LAYOUT), config.max_bytes, RESCAN_EVERY)?) })
     }
 
     /// Counts since the store was opened, and its size now.

@@ -8,17 +8,17 @@ use crate::StoreError;
 use crate::error::{io_error, is_disk_full};
 use crate::index::{Index, Touch, Victim, charge};
 use crate::key::{Key, Kind, SHARD_LEN};
+use crate::pending::{Pending, Reservation, Temp};
 use crate::session::Session;
 use crate::stats::{Counters, StoreStats, add};
 use kiln_cas::Digest;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Modification time of every stored file, in seconds since 1970: 2000-01-01. One constant, so that what a compiler sees of a
 /// file is its content; long past, so that nothing takes it for changed.
@@ -26,13 +26,17 @@ pub const FILE_MTIME_S: i64 = 946_684_800;
 
 /// Victims taken at one time: enough that the lock is taken seldom, few enough that a caller in need of one block does not
 /// remove much more.
-const VICTIMS_MAX: usize = 64;
+pub(crate) const VICTIMS_MAX: usize = 64;
 
 /// Bytes freed at least when the disk is full though the bound is not reached: 16 MiB, a few large objects.
 const DISK_FULL_FREE_BYTES: u64 = 16 << 20;
 
 /// Slack that [`Shelf::maintain`] keeps free: a 32nd of the bound, so that a put seldom has to evict.
 const SLACK_PART: u64 = 32;
+
+/// Time between two listings of a directory that other processes use too. A listing costs 5 us of CPU a file: a second for
+/// 200,000 files, so a sixth of a percent; meanwhile each process may fill the bound by itself.
+pub(crate) const RESCAN_EVERY: Duration = Duration::from_secs(600);
 
 pub(crate) struct Shelf {
     root: OwnedFd,
@@ -42,6 +46,8 @@ pub(crate) struct Shelf {
     /// Signalled when files that were leaving are gone.
     gone: Condvar,
     max_bytes: u64,
+    rescan_every: Duration,
+    rescanned: Mutex<Instant>,
     pub(crate) counters: Counters,
 }
 
@@ -69,7 +75,7 @@ fn times(mtime: Timespec) -> Timestamps {
 
 impl Shelf {
     /// Opens or makes the shelf at `path`, which holds at most `max_bytes`, and lists what is there.
-    pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<Shelf, StoreError> {
+    pub(crate) fn open(path: &Path, max_bytes: u64, rescan_every: Duration) -> Result<Shelf, StoreError> {
         let make = |path: &Path| {
             use std::os::unix::fs::DirBuilderExt as _;
             std::fs::DirBuilder::new()
@@ -91,6 +97,8 @@ impl Shelf {
             index: Mutex::new(Index::default()),
             gone: Condvar::new(),
             max_bytes,
+            rescan_every,
+            rescanned: Mutex::new(Instant::now()),
             counters: Counters::default(),
         };
         shelf.rescan()?;
@@ -108,6 +116,10 @@ impl Shelf {
 
     pub(crate) fn file_path(&self, key: &Key) -> PathBuf {
         self.path.join(key.path())
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 
     pub(crate) fn root(&self) -> &OwnedFd {
@@ -256,7 +268,7 @@ impl Shelf {
     }
 
     /// Removes victims, save those that another process used meanwhile.
-    fn evict(&self, victims: &[Victim]) {
+    pub(crate) fn evict(&self, victims: &[Victim]) {
         let mut outcomes = Vec::with_capacity(victims.len());
         for victim in victims {
             let path = victim.key.path();
@@ -398,9 +410,12 @@ impl Shelf {
 
     /// Housekeeping between requests: frees some slack below the bound, and looks what other processes did.
     pub(crate) fn maintain(&self) -> Result<(), StoreError> {
-        if self.session.has_company() {
+        let mut rescanned = self.rescanned.lock().unwrap_or_else(PoisonError::into_inner);
+        if rescanned.elapsed() >= self.rescan_every && self.session.has_company() {
             self.rescan()?;
+            *rescanned = Instant::now();
         }
+        drop(rescanned);
         self.evict_to(self.max_bytes - self.max_bytes / SLACK_PART);
         Ok(())
     }
@@ -424,86 +439,4 @@ fn is_sound(key: &Key, stat: &Stat) -> bool {
 
 fn is_untouched(key: &Key, stat: &Stat) -> bool {
     stat.st_mtime == FILE_MTIME_S && stat.st_mtime_nsec == 0 && stat.st_mode & 0o7777 == key.mode()
-}
-
-/// Room set aside; given back when dropped, after the file it was for has been entered.
-pub(crate) struct Reservation {
-    shelf: Arc<Shelf>,
-    bytes: u64,
-}
-
-impl Reservation {
-    /// Sets `bytes` more aside.
-    pub(crate) fn grow(&mut self, digest: &Digest, bytes: u64) -> Result<(), StoreError> {
-        let shelf = &self.shelf;
-        loop {
-            let mut index = shelf.lock();
-            if index.reserve(bytes, shelf.max_bytes) {
-                self.bytes += bytes;
-                return Ok(());
-            }
-            let excess = index.excess(bytes, shelf.max_bytes);
-            let victims = if bytes > shelf.max_bytes { Vec::new() } else { index.take_victims(excess, VICTIMS_MAX) };
-            drop(index);
-            if victims.is_empty() {
-                add(&shelf.counters.full, 1);
-                return Err(StoreError::Full(*digest));
-            }
-            shelf.evict(&victims);
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.shelf.lock().release(self.bytes);
-    }
-}
-
-/// A file being written, and the room for it.
-pub(crate) struct Pending {
-    pub(crate) temp: Temp,
-    pub(crate) reservation: Reservation,
-}
-
-/// A file being written; removed when dropped before it is published.
-pub(crate) struct Temp {
-    shelf: Arc<Shelf>,
-    file: Option<File>,
-    name: String,
-}
-
-impl Temp {
-    /// Appends bytes; when the disk is full, evicts and tries once more.
-    pub(crate) fn write_all(&mut self, digest: &Digest, mut bytes: &[u8]) -> Result<(), StoreError> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let mut freed = false;
-        while !bytes.is_empty() {
-            match file.write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if is_disk_full(&error) => {
-                    if freed || !self.shelf.free_disk(bytes.len() as u64) {
-                        add(&self.shelf.counters.full, 1);
-                        return Err(StoreError::Full(*digest));
-                    }
-                    freed = true;
-                }
-                Err(error) => return Err(io_error("write in", self.shelf.session.path(), error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn published(&mut self) {
-        self.name.clear();
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        if !self.name.is_empty() {
-            self.shelf.session.remove(&self.name);
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use crate::StoreError;
 use crate::index::charge;
 use crate::key::Key;
-use crate::shelf::{Pending, Publish, Shelf};
+use crate::pending::Pending;
+use crate::shelf::{Publish, Shelf};
 use crate::stats::add;
 use kiln_cas::{BLOB_SIZE_MAX, Digest, Hasher};
 use std::sync::Arc;

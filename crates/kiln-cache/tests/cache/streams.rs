@@ -214,3 +214,47 @@ async fn a_damaged_blob_is_a_miss_and_can_be_put_again() {
     write(&mut client, upload(&write_name(&digest), &bytes, 1 << 20)).await.unwrap();
     assert_eq!(read(&mut client, &read_name(&digest), 0, 0).await.unwrap(), bytes);
 }
+
+#[tokio::test]
+async fn a_silent_upload_is_given_up() {
+    let cache = TestCache::impatient(std::time::Duration::from_millis(50)).await;
+    let bytes = content(1, 1000);
+    let digest = Digest::of(&bytes);
+    let (sender, messages) = mpsc::channel(1);
+    let first = WriteRequest { resource_name: write_name(&digest), data: bytes[..10].to_vec(), ..Default::default() };
+    sender.send(first).await.unwrap();
+    let refused = cache.streams().write(ReceiverStream::new(messages)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded);
+    drop(sender);
+}
+
+/// More uploads than there are places, most of them never finished: every place is given back.
+#[tokio::test]
+async fn abandoned_uploads_give_their_places_back() {
+    let cache = TestCache::start().await;
+    let mut calls = tokio::task::JoinSet::new();
+    let mut senders = Vec::new();
+    for number in 0..kiln_cache::UPLOADS_MAX as u32 {
+        let bytes = content(number, 20);
+        let (sender, messages) = mpsc::channel(1);
+        let name = write_name(&Digest::of(&bytes));
+        sender.send(WriteRequest { resource_name: name, data: bytes[..1].to_vec(), ..Default::default() }).await.unwrap();
+        senders.push(sender);
+        let mut client = cache.streams();
+        calls.spawn(async move { client.write(ReceiverStream::new(messages)).await.map(|_| ()) });
+    }
+    // A place is taken once the upload has its file; so this waits until all are.
+    let tmp = cache.dir.path().join("cache/blobs-v1/tmp");
+    let session = std::fs::read_dir(&tmp).unwrap().next().unwrap().unwrap().path();
+    while std::fs::read_dir(&session).unwrap().count() < kiln_cache::UPLOADS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let bytes = content(9999, 100_000);
+    let digest = Digest::of(&bytes);
+    let mut client = cache.streams();
+    let waiting = tokio::spawn(async move { write(&mut client, upload(&write_name(&digest), &bytes, 1 << 20)).await });
+    assert_eq!(read(&mut cache.streams(), &read_name(&digest), 0, 0).await.unwrap_err().code(), Code::NotFound);
+    calls.shutdown().await;
+    assert_eq!(waiting.await.unwrap().unwrap(), 100_000);
+    drop(senders);
+}

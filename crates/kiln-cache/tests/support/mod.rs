@@ -1,7 +1,7 @@
 //! A cache server in a temporary directory, on a Unix socket and on loopback, and clients of every role.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use kiln_cache::{CacheConfig, CacheServer, Instance, Instances};
+use kiln_cache::{Access, ByteStreamService, CacheConfig, CacheServer, CasContext, Instance, Instances};
 use kiln_cas::Digest;
 use kiln_proto::bytestream::byte_stream_client::ByteStreamClient;
 use kiln_proto::bytestream::{ReadRequest, WriteRequest};
@@ -15,6 +15,7 @@ use reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tonic::Status;
+use tonic::service::Routes;
 
 pub(crate) const UUID: &str = "01234567-89ab-4cde-8f01-23456789abcd";
 
@@ -49,6 +50,27 @@ impl TestCache {
             instances: Instances::new(instances),
         };
         let server = CacheServer::open(config).unwrap();
+        let routes = server.routes();
+        TestCache::serve(dir, server, routes).await
+    }
+
+    /// A cache whose uploads are given up after `idle_max` of silence.
+    pub(crate) async fn impatient(idle_max: std::time::Duration) -> TestCache {
+        let dir = tempfile::tempdir().unwrap();
+        let config = CacheConfig {
+            dir: dir.path().join("cache"),
+            max_bytes: 1 << 30,
+            results_max_bytes: 1 << 20,
+            memory_bytes: 0,
+            instances: Instances::main_only(),
+        };
+        let server = CacheServer::open(config).unwrap();
+        let context = CasContext::new(server.blobs().clone(), Instances::main_only(), Access::cluster());
+        let streams = ByteStreamService::new(context).with_idle_max(idle_max);
+        TestCache::serve(dir, server, Routes::new(streams.into_server())).await
+    }
+
+    async fn serve(dir: tempfile::TempDir, server: CacheServer, routes: Routes) -> TestCache {
         let socket = format!("unix:{}", dir.path().join("s/cache.sock").display());
         let unix = Listener::bind(&socket.parse().unwrap(), None, false).await.unwrap();
         let tcp = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None, false).await.unwrap();
@@ -58,7 +80,7 @@ impl TestCache {
         let options = ServeOptions::new("cache", Arc::new(Auth::new(Arc::new(credentials))));
         server.register(&options.registry);
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(kiln_rpc::serve(vec![unix, tcp], server.routes(), options, async {
+        let task = tokio::spawn(kiln_rpc::serve(vec![unix, tcp], routes, options, async {
             let _ = stopped.await;
         }));
         TestCache { dir, server, unix: unix_address, tcp: tcp_address, stop: Some(stop), task: Some(task) }

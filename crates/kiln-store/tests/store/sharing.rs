@@ -2,9 +2,15 @@
 
 use crate::{PLENTY, content, file_of, open};
 use kiln_cas::{BlobStore, Digest};
-use kiln_store::Placed;
+use kiln_store::{DiskStore, Placed, StoreConfig};
 use std::fs::FileTimes;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+/// A store that looks at every [`DiskStore::maintain`] what the others did.
+fn open_watchful(dir: &Path, max_bytes: u64) -> DiskStore {
+    DiskStore::open(StoreConfig { rescan_every: Duration::ZERO, ..StoreConfig::new(dir, max_bytes) }).unwrap()
+}
 
 fn put(store: &dyn BlobStore, seed: u32) -> Digest {
     let bytes = content(seed, 4000);
@@ -32,8 +38,8 @@ fn each_sees_what_the_other_adds_and_removes() {
 #[test]
 fn housekeeping_counts_what_the_other_added() {
     let dir = tempfile::tempdir().unwrap();
-    let one = open(dir.path(), 20 * 8192);
-    let two = open(dir.path(), 20 * 8192);
+    let one = open_watchful(dir.path(), 20 * 8192);
+    let two = open_watchful(dir.path(), 20 * 8192);
     for seed in 0..15 {
         put(&one, seed);
         put(&two, 100 + seed);
@@ -68,7 +74,7 @@ fn a_blob_the_other_uses_is_not_evicted() {
 #[test]
 fn a_fight_over_little_room_serves_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
-    let stores = [open(dir.path(), 8 * 8192), open(dir.path(), 8 * 8192)];
+    let stores = [open_watchful(dir.path(), 8 * 8192), open_watchful(dir.path(), 8 * 8192)];
     let blobs: Vec<(Digest, Vec<u8>)> = (0..24).map(|seed| content(seed, 4000)).map(|bytes| (Digest::of(&bytes), bytes)).collect();
     std::thread::scope(|scope| {
         for thread in 0..4usize {
