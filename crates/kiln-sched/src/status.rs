@@ -192,6 +192,11 @@ impl Scheduler {
         self.leases.len()
     }
 
+    /// The worker of a client's lease that is out.
+    pub fn lease_worker(&self, client: ClientId, lease: crate::LeaseId) -> Option<WorkerId> {
+        self.leases.get(lease).filter(|lease| lease.client == client).map(|lease| lease.worker)
+    }
+
     /// Whether a lease is out, to whomever.
     pub fn has_lease(&self, lease: crate::LeaseId) -> bool {
         self.leases.get(lease).is_some()

@@ -1,0 +1,18 @@
+//! The farm's state behind one task: names on this side, numbers in the core. Knows no wire but its messages.
+
+mod actor;
+mod calls;
+mod error;
+mod event;
+mod handle;
+mod members;
+mod names;
+mod report;
+mod stats;
+mod words;
+mod workers;
+
+pub use error::CallError;
+pub(crate) use event::Pass;
+pub use handle::Farm;
+pub use stats::Stats;

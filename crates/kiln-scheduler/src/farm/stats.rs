@@ -1,0 +1,63 @@
+//! The scheduler's numbers at a moment, and how `/metrics` shows them. Knows no worker by name.
+
+use kiln_rpc::metrics::{Metrics, Snapshot};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Numbers of one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Counters since the start, by name.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Workers by state.
+    pub workers: Vec<(&'static str, u64)>,
+    /// Slots of workers that take work.
+    pub slots: u64,
+    /// Jobs at once that these can do now.
+    pub capacity: u64,
+    /// Slots lent.
+    pub leased: u64,
+    /// Jobs that run under no lease of this scheduler.
+    pub foreign: u64,
+    /// Requests that wait.
+    pub waiting: u64,
+    /// Clients known.
+    pub clients: u64,
+}
+
+/// The latest numbers, for whoever shows them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Published(Arc<Mutex<Stats>>);
+
+impl Published {
+    pub(crate) fn set(&self, stats: Stats) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    pub(crate) fn get(&self) -> Stats {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Snapshot for Published {
+    fn write(&self, out: &mut Metrics<'_>) {
+        let stats = self.get();
+        for (name, value) in &stats.counters {
+            let help = format!("Scheduling events: {}", name.replace('_', " "));
+            out.counter(&format!("kiln_scheduler_{name}"), &help, &[], *value);
+        }
+        for (state, count) in &stats.workers {
+            out.gauge("kiln_scheduler_workers", "Workers by state", &[("state", state)], *count as i64);
+        }
+        let gauges = [
+            ("slots", "Slots of workers that take work", stats.slots),
+            ("capacity", "Jobs at once that workers can do now", stats.capacity),
+            ("leased", "Slots lent", stats.leased),
+            ("foreign", "Jobs that run under no lease of this scheduler", stats.foreign),
+            ("waiting", "Requests that wait", stats.waiting),
+            ("clients", "Clients known", stats.clients),
+        ];
+        for (name, help, value) in gauges {
+            out.gauge(&format!("kiln_scheduler_{name}"), help, &[], i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
