@@ -242,7 +242,7 @@ impl Farm {
         if self.schedulers.is_empty() {
             return Err("no scheduler is configured".to_owned());
         }
-        let answer = self.scheduler(index).status(StatusRequest {}).await;
+        let answer = self.scheduler(index).status(StatusRequest::default()).await;
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| format!("{}: {}", self.settings.schedulers[index], status.message()))
@@ -255,7 +255,7 @@ impl Farm {
         let mut error = String::from("no scheduler is configured");
         for step in 0..count {
             let index = (start + step) % count;
-            match self.scheduler(index).status(StatusRequest {}).await {
+            match self.scheduler(index).status(StatusRequest::default()).await {
                 Ok(answer) => {
                     let status = answer.into_inner();
                     self.take_nodes(&status);
