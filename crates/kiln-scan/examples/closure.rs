@@ -92,8 +92,7 @@ fn run(options: &Options, units: &[(String, Vec<String>)]) {
         report(options, cwd, args, &result, warm, &mut sum);
     }
     // All units again, one after the other: what a build sees when every header is known.
-    let requests: Vec<_> =
-        units.iter().map(|(cwd, args)| compilers.request(&view, &CommandLine::parse(args), cwd)).collect();
+    let requests: Vec<_> = units.iter().map(|(cwd, args)| compilers.request(&view, &CommandLine::parse(args), cwd)).collect();
     let start = cpu();
     for request in &requests {
         let _ = std::hint::black_box(scanner.scan(&view, request));
@@ -130,8 +129,7 @@ fn report(options: &Options, cwd: &str, args: &[String], result: &Result<Closure
             println!("{source}: the compiler fails");
             return;
         };
-        let missed: Vec<_> =
-            theirs.iter().filter(|p| identity(cwd, p).is_some_and(|id| !ours.contains(&id))).collect();
+        let missed: Vec<_> = theirs.iter().filter(|p| identity(cwd, p).is_some_and(|id| !ours.contains(&id))).collect();
         let count = theirs.iter().filter_map(|p| identity(cwd, p)).collect::<BTreeSet<_>>().len();
         let factor = ours.len() as f64 / count.max(1) as f64;
         sum.listed += count;

@@ -164,7 +164,10 @@ pub(crate) struct Probe {
 /// What a probe asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    Literal { how: Lookup, header: HeaderId },
+    Literal {
+        how: Lookup,
+        header: HeaderId,
+    },
     /// Index into `computed`.
     Computed(u32),
 }

@@ -36,7 +36,7 @@ pub use macros::{CommandMacro, MacroTable};
 pub use memory::MemoryView;
 pub use names::{HeaderId, NameId, Names};
 pub use request::{Forced, ForcedKind, ScanRequest};
-pub use scan::{FILES_MAX, LOOKUPS_MAX, Scanner, STEPS_MAX};
+pub use scan::{FILES_MAX, LOOKUPS_MAX, STEPS_MAX, Scanner};
 pub use search::{Compiler, SearchDirs, SearchList};
 pub use unprovable::Unprovable;
 pub use view::{DirId, Entry, FileId, FileView, ReadError};

@@ -183,11 +183,7 @@ mod tests {
         let values: Vec<_> = table.macros.iter().map(|m| (names.macro_name(m.name), m.value)).collect();
         assert_eq!(
             values,
-            vec![
-                (b"__GNUC__".to_vec(), Value::Int(12, false)),
-                (b"F".to_vec(), Value::Other),
-                (b"X".to_vec(), Value::Undefined)
-            ]
+            vec![(b"__GNUC__".to_vec(), Value::Int(12, false)), (b"F".to_vec(), Value::Other), (b"X".to_vec(), Value::Undefined)]
         );
     }
 }

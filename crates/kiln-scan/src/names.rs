@@ -57,7 +57,9 @@ pub(crate) const SPECIAL: &[&str] = &[
 
 /// Whether a name is `__has_include` or one of its kin: those whose value is the outcome of a lookup.
 pub(crate) fn is_include_operator(name: NameId) -> bool {
-    SPECIAL.get(name.0 as usize).is_some_and(|n| matches!(*n, "__has_include" | "__has_include__" | "__has_include_next" | "__has_include_next__"))
+    SPECIAL
+        .get(name.0 as usize)
+        .is_some_and(|n| matches!(*n, "__has_include" | "__has_include__" | "__has_include_next" | "__has_include_next__"))
 }
 
 /// Bytes a table of names may hold: offsets are 32-bit.
@@ -78,7 +80,8 @@ pub(crate) struct Tables {
 pub(crate) struct Table {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    index: HashTable<u32>,
+    /// Hash and number: strings are compared only where hashes are equal, and never hashed again.
+    index: HashTable<(u64, u32)>,
 }
 
 impl Table {
@@ -97,13 +100,20 @@ impl Table {
     }
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<u32> {
-        self.index.find(hash::bytes(name), |&i| self.get(i) == name).copied()
+        self.find_hashed(hash::bytes(name), name)
+    }
+
+    fn find_hashed(&self, hash: u64, name: &[u8]) -> Option<u32> {
+        self.index.find(hash, |&(h, i)| h == hash && self.get(i) == name).map(|&(_, i)| i)
     }
 
     /// The number of `name`, new or known; `None` when the table is full.
     pub(crate) fn intern(&mut self, name: &[u8]) -> Option<u32> {
-        let hash = hash::bytes(name);
-        if let Some(&id) = self.index.find(hash, |&i| self.get(i) == name) {
+        self.intern_hashed(hash::bytes(name), name)
+    }
+
+    fn intern_hashed(&mut self, hash: u64, name: &[u8]) -> Option<u32> {
+        if let Some(id) = self.find_hashed(hash, name) {
             return Some(id);
         }
         if self.bytes.len() + name.len() > NAME_BYTES_MAX || self.ends.len() >= (u32::MAX - 1) as usize {
@@ -112,12 +122,18 @@ impl Table {
         let id = self.ends.len() as u32;
         self.bytes.extend_from_slice(name);
         self.ends.push(self.bytes.len() as u32);
-        let Self { bytes, ends, index } = self;
-        index.insert_unique(hash, id, |&i| {
-            let start = if i == 0 { 0 } else { ends[i as usize - 1] as usize };
-            hash::bytes(&bytes[start..ends[i as usize] as usize])
-        });
+        self.index.insert_unique(hash, (hash, id), |&(h, _)| h);
         Some(id)
+    }
+
+    /// Takes in all names of another table: their numbers here, by their numbers there. `None` when this table is full.
+    pub(crate) fn take_in(&mut self, other: &Self) -> Option<Vec<u32>> {
+        let mut hashes = vec![0; other.len()];
+        for &(hash, id) in &other.index {
+            hashes[id as usize] = hash;
+        }
+        // In the order of their numbers there, so that the order of the index decides nothing.
+        hashes.iter().zip(0..).map(|(&hash, id)| self.intern_hashed(hash, other.get(id))).collect()
     }
 }
 

@@ -111,6 +111,8 @@ pub(crate) struct Resolver {
     parts: Table,
     headers: Vec<Option<Header>>,
     pub(crate) searched: Vec<Searched>,
+    /// Directories looked into that were not remembered, since it was last set to 0.
+    pub(crate) probed: u64,
 }
 
 impl Resolver {
@@ -240,6 +242,7 @@ impl Resolver {
                 None => return Answer::Missing,
             },
         };
+        self.probed += 1;
         let base = parts.1;
         let here = &self.dirs[dir.0 as usize];
         let name = text(&self.parts, base);

@@ -76,12 +76,7 @@ pub(crate) fn absolute(cwd: &str, path: &str) -> String {
     }
 }
 
-fn existing<'d, V: FileView + ?Sized>(
-    view: &V,
-    cwd: &str,
-    dirs: &[&'d String],
-    missing: &mut Vec<String>,
-) -> Vec<Dir<'d>> {
+fn existing<'d, V: FileView + ?Sized>(view: &V, cwd: &str, dirs: &[&'d String], missing: &mut Vec<String>) -> Vec<Dir<'d>> {
     let mut found = Vec::new();
     for dir in dirs {
         match view.dir(&absolute(cwd, dir)) {

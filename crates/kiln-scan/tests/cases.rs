@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kiln_scan::{
-    Closure, CommandMacro, Compiler, Dialect, FileView, Forced, ForcedKind, MacroTable, MemoryView, Reason, ScanRequest,
-    Scanner, SearchDirs, SearchList, Unprovable,
+    Closure, CommandMacro, Compiler, Dialect, FileView, Forced, ForcedKind, MacroTable, MemoryView, Reason, ScanRequest, Scanner,
+    SearchDirs, SearchList, Unprovable,
 };
 
 /// A unit in `/w` with the source `a.c`, directories `i` and `j` on the search path and `/sys` behind them.
@@ -104,8 +104,7 @@ impl Unit {
 
     #[track_caller]
     fn lacks(&self, expected: &[(&str, &str)]) -> &Self {
-        let absent: BTreeSet<(String, String)> =
-            self.closure().absent().map(|a| (a.dir.to_string(), a.name.to_string())).collect();
+        let absent: BTreeSet<(String, String)> = self.closure().absent().map(|a| (a.dir.to_string(), a.name.to_string())).collect();
         for (dir, name) in expected {
             assert!(absent.contains(&((*dir).to_owned(), (*name).to_owned())), "{dir} {name} not in {absent:?}");
         }
@@ -262,8 +261,11 @@ fn operators_of_the_compiler_are_unknown() {
 
 #[test]
 fn garbage_in_branches_not_taken() {
-    source("#if 0\n#include <<<\n#include FOO(\n#if (((\n#bogus\n'\"\n#else\n#include <no.h>\n#endif\n#else\n#include <x.h>\n#endif\n", &["i/x.h", "i/no.h"])
-        .finds(&["i/x.h"]);
+    source(
+        "#if 0\n#include <<<\n#include FOO(\n#if (((\n#bogus\n'\"\n#else\n#include <no.h>\n#endif\n#else\n#include <x.h>\n#endif\n",
+        &["i/x.h", "i/no.h"],
+    )
+    .finds(&["i/x.h"]);
     source("#ifdef MAYBE\n#include FOO(\n#include BAR\n#include <a\n#endif\n#define MAYBE\n", &[]).finds(&[]);
 }
 
@@ -349,7 +351,12 @@ fn computed_includes_that_cannot_be_followed() {
 
 #[test]
 fn include_next_goes_on_behind_the_place_of_the_file() {
-    let u = unit(&[("a.c", "#include <x.h>\n"), ("i/x.h", "#include_next <x.h>\n"), ("j/x.h", "#include_next <x.h>\n"), ("/sys/x.h", "")]);
+    let u = unit(&[
+        ("a.c", "#include <x.h>\n"),
+        ("i/x.h", "#include_next <x.h>\n"),
+        ("j/x.h", "#include_next <x.h>\n"),
+        ("/sys/x.h", ""),
+    ]);
     u.finds(&["/sys/x.h", "i/x.h", "j/x.h"]);
 }
 
@@ -362,7 +369,12 @@ fn include_next_in_a_file_found_at_two_places() {
         ("/sys/p/x.h", ""),
     ]);
     u.finds(&["/sys/p/x.h", "i/p/x.h", "j/x.h"]);
-    let mut u = unit(&[("a.c", "#include <m.h>\n#include \"i/m.h\"\n"), ("i/m.h", "#include_next <m.h>\n"), ("j/m.h", ""), ("/sys/m.h", "")]);
+    let mut u = unit(&[
+        ("a.c", "#include <m.h>\n#include \"i/m.h\"\n"),
+        ("i/m.h", "#include_next <m.h>\n"),
+        ("j/m.h", ""),
+        ("/sys/m.h", ""),
+    ]);
     u.finds(&["i/m.h", "j/m.h"]);
     u.view.remove("/w/j/m.h");
     u.finds(&["/sys/m.h", "i/m.h"]);
@@ -375,7 +387,12 @@ fn include_next_in_the_source_is_a_plain_include() {
 
 #[test]
 fn has_include_next() {
-    let u = unit(&[("a.c", "#include <x.h>\n"), ("i/x.h", "#if __has_include_next(<x.h>)\n#include <yes.h>\n#endif\n"), ("j/x.h", ""), ("i/yes.h", "")]);
+    let u = unit(&[
+        ("a.c", "#include <x.h>\n"),
+        ("i/x.h", "#if __has_include_next(<x.h>)\n#include <yes.h>\n#endif\n"),
+        ("j/x.h", ""),
+        ("i/yes.h", ""),
+    ]);
     u.finds(&["i/x.h", "i/yes.h", "j/x.h?"]);
 }
 
@@ -388,8 +405,14 @@ fn import_and_absolute_names() {
 
 #[test]
 fn forced_includes_are_searched_from_the_working_directory() {
-    let mut u = unit(&[("src/a.c", "#ifdef F\n#include <f.h>\n#endif\n"), ("force.h", "#define F\n#include \"near.h\"\n"), ("near.h", ""), ("src/force.h", ""), ("i/f.h", "")])
-        .force(ForcedKind::Include, "force.h");
+    let mut u = unit(&[
+        ("src/a.c", "#ifdef F\n#include <f.h>\n#endif\n"),
+        ("force.h", "#define F\n#include \"near.h\"\n"),
+        ("near.h", ""),
+        ("src/force.h", ""),
+        ("i/f.h", ""),
+    ])
+    .force(ForcedKind::Include, "force.h");
     u.source = "src/a.c";
     u.finds(&["force.h", "i/f.h", "near.h"]);
     let u = source("", &["j/m.h", "/sys/pre.h"]);
@@ -465,7 +488,8 @@ fn names_that_are_not_text() {
 
 #[test]
 fn links_are_followed_and_spelled_as_given() {
-    let mut u = unit(&[("a.c", "#include <l/x.h>\n#include <x.h>\n"), ("real/x.h", "#include \"y.h\"\n"), ("real/y.h", ""), ("i/y.h", "")]);
+    let mut u =
+        unit(&[("a.c", "#include <l/x.h>\n#include <x.h>\n"), ("real/x.h", "#include \"y.h\"\n"), ("real/y.h", ""), ("i/y.h", "")]);
     u.view.link("/w/i/l", "../real");
     u.view.link("/w/i/x.h", "l/x.h");
     u.finds(&["i/l/x.h", "i/l/y.h", "i/x.h", "i/y.h"]);
@@ -582,7 +606,12 @@ fn a_changed_view_is_seen_by_the_next_scan() {
 
 #[test]
 fn scans_do_not_depend_on_scans_before() {
-    let one = unit(&[("a.c", "#include <x.h>\n#ifdef Q\n#include <q.h>\n#endif\n"), ("i/x.h", "#define P\n"), ("i/q.h", ""), ("b.c", "#define Q\n#include <x.h>\n#ifdef P\n#include <q.h>\n#endif\n")]);
+    let one = unit(&[
+        ("a.c", "#include <x.h>\n#ifdef Q\n#include <q.h>\n#endif\n"),
+        ("i/x.h", "#define P\n"),
+        ("i/q.h", ""),
+        ("b.c", "#define Q\n#include <x.h>\n#ifdef P\n#include <q.h>\n#endif\n"),
+    ]);
     let (a, mut b) = (one.request(), one.request());
     b.source = "b.c".into();
     let mut scanner = Scanner::new();

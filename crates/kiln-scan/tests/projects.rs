@@ -154,7 +154,10 @@ fn write_project(root: &Path, seed: u64) {
             }
             if guarded == 2 {
                 // Read at most twice: the count goes up each time.
-                let _ = writeln!(text, "#if {guard} == 1\n#undef {guard}\n#define {guard} 2\n#else\n#undef {guard}\n#define {guard} 3\n#endif");
+                let _ = writeln!(
+                    text,
+                    "#if {guard} == 1\n#undef {guard}\n#define {guard} 2\n#else\n#undef {guard}\n#define {guard} 3\n#endif"
+                );
             }
             // Makes files with equal texts rare: for #pragma once, gcc takes them for one.
             let _ = writeln!(text, "extern int unique_{guard};");
@@ -208,8 +211,7 @@ fn check(seed: u64, compilers: &mut Compilers) -> (u32, usize, usize) {
             Err(reason) => panic!("seed {seed}: {compiler}: {reason}"),
         };
         let ours: BTreeSet<_> = closure.files.iter().filter_map(|f| identity(&cwd, &f.path)).collect();
-        let missed: Vec<&String> =
-            list.iter().filter(|path| identity(&cwd, path).is_some_and(|id| !ours.contains(&id))).collect();
+        let missed: Vec<&String> = list.iter().filter(|path| identity(&cwd, path).is_some_and(|id| !ours.contains(&id))).collect();
         if !missed.is_empty() {
             let kept = dir.keep();
             panic!("seed {seed}: {args:?} in {} reads {missed:?}, which the closure lacks", kept.display());

@@ -271,10 +271,8 @@ impl Builder {
             return Err(LexError::TooManyNames);
         }
         let mut tables = names.write();
-        let local = &self.names.macros;
-        let macros: Option<Vec<u32>> = (0..local.len() as u32).map(|i| tables.macros.intern(local.get(i))).collect();
-        let local = &self.names.headers;
-        let headers: Option<Vec<u32>> = (0..local.len() as u32).map(|i| tables.headers.intern(local.get(i))).collect();
+        let macros = tables.macros.take_in(&self.names.macros);
+        let headers = tables.headers.take_in(&self.names.headers);
         match (macros, headers) {
             (Some(macros), Some(headers)) => Ok(Translation { macros, headers }),
             _ => Err(LexError::TooManyNames),
@@ -367,5 +365,15 @@ fn by_block(blocks: usize, of: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
 
 /// Whether a macro's text has characters that no header name written with macros has.
 fn implausible(text: &[u8]) -> bool {
-    text.iter().any(|c| b"{};=&|!~?:*[]%^@`'\\".contains(c))
+    const ODD: [bool; 256] = {
+        let mut table = [false; 256];
+        let odd = b"{};=&|!~?:*[]%^@`'\\";
+        let mut i = 0;
+        while i < odd.len() {
+            table[odd[i] as usize] = true;
+            i += 1;
+        }
+        table
+    };
+    text.iter().any(|&c| ODD[c as usize])
 }

@@ -327,8 +327,7 @@ impl Parser<'_, '_> {
             return self.arguments(false).map(drop);
         }
         let text = self.arguments(true)?;
-        let computed =
-            Computed { text: text.into(), line: self.line, next: how.next, embed: how.embed, probe: true };
+        let computed = Computed { text: text.into(), line: self.line, next: how.next, embed: how.embed, probe: true };
         let index = self.build.computed(computed);
         self.push_probe(Probe { target: Target::Computed(index), by: name });
         Ok(())

@@ -216,8 +216,7 @@ impl<'a> Cursor<'a> {
     fn line_comment(&mut self) {
         loop {
             let rest = &self.bytes[self.pos..];
-            let found =
-                if self.dialect.bare_cr { memchr::memchr2(b'\n', b'\r', rest) } else { memchr::memchr(b'\n', rest) };
+            let found = if self.dialect.bare_cr { memchr::memchr2(b'\n', b'\r', rest) } else { memchr::memchr(b'\n', rest) };
             let Some(offset) = found else {
                 self.pos = self.bytes.len();
                 return;
@@ -269,6 +268,13 @@ impl<'a> Cursor<'a> {
     /// Steps over blanks and comments; stops at the newline.
     pub(super) fn skip_space(&mut self) {
         loop {
+            while self.bytes.get(self.pos).is_some_and(|&c| c == b' ' || c == b'\t') {
+                self.pos += 1;
+            }
+            let Some(&c) = self.bytes.get(self.pos) else { return };
+            if CLASS[c as usize] & (SPACE | self.stop) == 0 || c == b'\n' {
+                return;
+            }
             let c = self.peek();
             if is_space(c) {
                 self.bump();

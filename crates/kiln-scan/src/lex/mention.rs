@@ -198,28 +198,31 @@ impl Lexer<'_> {
                     b"__has_embed" => (false, true),
                     _ => continue,
                 };
-                self.probe_in_body(name, &mut cursor, &params, (next, embed, line));
+                if !self.probe_in_body(name, &mut cursor, &params, (next, embed, line)) {
+                    return;
+                }
             } else {
                 cursor.bump();
             }
         }
     }
 
-    fn probe_in_body(&mut self, name: NameId, cursor: &mut Cursor<'_>, params: &[&[u8]], how: (bool, bool, u32)) {
+    /// One operator and its operand; `false` if the rest of the text is garbage.
+    fn probe_in_body(&mut self, name: NameId, cursor: &mut Cursor<'_>, params: &[&[u8]], how: (bool, bool, u32)) -> bool {
         let (next, embed, line) = how;
         cursor.skip_space();
         if !cursor.eat(b'(') {
             // `#define HAS __has_include`: whoever calls it is a wrapper's caller.
             self.build.wrapper(name);
-            return;
+            return true;
         }
         cursor.skip_space();
-        let mut operand = Vec::new();
         let angle = cursor.peek() == b'<';
         let close = if angle { b'>' } else { b')' };
-        if let Some(inner) = cursor.until(close) {
-            operand = inner;
-        }
+        let Some(operand) = cursor.until(close) else {
+            self.build.mention(Mentions::HAS_INCLUDE);
+            return false;
+        };
         let operand = operand.trim_ascii();
         if angle && !next {
             let header = self.build.header(&operand[1.min(operand.len())..]);
@@ -234,5 +237,6 @@ impl Lexer<'_> {
         } else {
             self.build.mention(Mentions::HAS_INCLUDE);
         }
+        true
     }
 }

@@ -7,9 +7,7 @@ mod mention;
 mod pragma;
 
 use crate::dialect::Dialect;
-use crate::directives::{
-    BODY_FUNCTION, BODY_OBJECT, BODY_UNDEF, Computed, Cond, Directives, Item, Lookup,
-};
+use crate::directives::{BODY_FUNCTION, BODY_OBJECT, BODY_UNDEF, Computed, Cond, Directives, Item, Lookup};
 use crate::names::Names;
 
 pub(crate) use build::ANY_CALL;
@@ -58,6 +56,8 @@ struct Lexer<'a> {
     needles: Needles,
     scratch: Vec<u8>,
     text: Vec<u8>,
+    /// Where the directive or line being read starts.
+    start: usize,
     /// A place in the file and the number of its line.
     counted: (usize, u32),
     cut_word: bool,
@@ -71,6 +71,7 @@ impl<'a> Lexer<'a> {
             needles,
             scratch: Vec::new(),
             text: Vec::new(),
+            start: 0,
             counted: (0, 1),
             cut_word: false,
         }
@@ -85,25 +86,25 @@ impl<'a> Lexer<'a> {
                     continue;
                 }
                 b'#' => {
-                    let line = self.line();
+                    self.start = self.cursor.pos;
                     self.cursor.bump();
-                    self.directive(line);
+                    self.directive();
                     continue;
                 }
                 b'%' if self.cursor.dialect.digraphs => {
-                    let line = self.line();
-                    let start = self.cursor.pos;
+                    self.start = self.cursor.pos;
                     self.cursor.bump();
                     if self.cursor.eat(b':') {
-                        self.directive(line);
+                        self.directive();
                         continue;
                     }
-                    self.cursor.pos = start;
+                    self.cursor.pos = self.start;
                 }
                 b'i' | b'm' | b'e' if self.cursor.dialect.modules => self.module_line(),
                 _ => {}
             }
             if self.needles.careful {
+                self.start = self.cursor.pos;
                 self.careful_line();
             } else {
                 self.cut_word |= self.cursor.skip_line();
@@ -111,32 +112,34 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Number of the line at the cursor, counted from 1.
+    /// Number of the line at which the directive or line being read starts, counted from 1.
     fn line(&mut self) -> u32 {
         let (from, line) = self.counted;
-        let more = memchr::memchr_iter(b'\n', &self.cursor.bytes[from..self.cursor.pos]).count();
-        self.counted = (self.cursor.pos, line.saturating_add(more as u32));
+        let more = memchr::memchr_iter(b'\n', &self.cursor.bytes[from..self.start]).count();
+        self.counted = (self.start, line.saturating_add(more as u32));
         self.counted.1
     }
 
     /// One directive, its `#` read; ends behind its newline.
-    fn directive(&mut self, line: u32) {
+    fn directive(&mut self) {
         self.cursor.skip_space();
         let mut scratch = std::mem::take(&mut self.scratch);
         let word = self.cursor.word(&mut scratch);
         match word {
             b"define" => return self.finish_directive(scratch, Self::define),
-            b"include" | b"import" | b"__include_macros" => self.include(line, false, false),
-            b"include_next" => self.include(line, true, false),
-            b"embed" => self.include(line, false, true),
+            b"include" | b"import" | b"__include_macros" => self.include(false, false),
+            b"include_next" => self.include(true, false),
+            b"embed" => self.include(false, true),
             b"undef" => self.undef(),
             b"ifdef" => self.ifdef(false),
             b"ifndef" => self.ifdef(true),
             b"if" => {
+                let line = self.line();
                 let cursor = &mut self.cursor;
                 self.build.open_group(|build| cond::compile(cursor, build, line));
             }
             b"elif" => {
+                let line = self.line();
                 let cursor = &mut self.cursor;
                 self.build.next_branch(|build| cond::compile(cursor, build, line));
             }
@@ -190,10 +193,11 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn include(&mut self, line: u32, next: bool, embed: bool) {
+    fn include(&mut self, next: bool, embed: bool) {
         self.cursor.skip_space();
         let open = self.cursor.peek();
         self.build.uses_next |= next;
+        let line = self.line();
         if open == b'<' || open == b'"' {
             self.cursor.bump();
             let close = if open == b'<' { b'>' } else { b'"' };

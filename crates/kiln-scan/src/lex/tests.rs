@@ -18,7 +18,13 @@ fn shown(text: &[u8], dialect: Dialect) -> Vec<String> {
             Item::Include { how, header, line } => {
                 let name = String::from_utf8_lossy(&names.header_name(header)).into_owned();
                 let name = if how.quoted { format!("\"{name}\"") } else { format!("<{name}>") };
-                let what = if how.embed { "embed " } else if how.next { "next " } else { "" };
+                let what = if how.embed {
+                    "embed "
+                } else if how.next {
+                    "next "
+                } else {
+                    ""
+                };
                 out.push(format!("{line}:{what}{name}"));
             }
             Item::Computed(i) => {

@@ -29,12 +29,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         Ok(true)
     }
 
-    fn expand_one(
-        &mut self,
-        node: u32,
-        index: u32,
-        values: &mut LookupMap<Vec<u8>, Vec<Choice>>,
-    ) -> Result<(), Unprovable> {
+    fn expand_one(&mut self, node: u32, index: u32, values: &mut LookupMap<Vec<u8>, Vec<Choice>>) -> Result<(), Unprovable> {
         let computed = self.nodes[node as usize].directives.computed[index as usize].clone();
         let path = self.path_of(node);
         let mut source = Values { scan: self, known: values };
@@ -73,6 +68,9 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         if known != Known::Touched {
             return choices;
         }
+        // Eight names are compared in a step; the bound is checked when the include is done.
+        let names: usize = self.nodes.iter().map(|n| n.directives.defines.len()).sum();
+        self.steps += (names / 8 + self.reached_blocks.len() / 8) as u64;
         for &(node, block) in &self.reached_blocks {
             let d = &self.nodes[node as usize].directives;
             let (start, end) = d.blocks[block as usize].defines;

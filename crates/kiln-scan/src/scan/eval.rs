@@ -149,9 +149,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
                 self.add_computed(node, index);
                 return Ok(Truth::Unknown);
             }
-            Target::Literal { how, header } => {
-                self.look_up(node, how, header)?
-            }
+            Target::Literal { how, header } => self.look_up(node, how, header)?,
         };
         let is_operator = crate::names::is_include_operator(probe.by);
         if !is_operator || self.slots.known(probe.by) == Known::Touched {

@@ -74,7 +74,8 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     }
 
     fn check_header(&mut self, node: u32, header: HeaderId, line: u32) -> Result<(), Unprovable> {
-        self.spend(1)?;
+        let probed = std::mem::take(&mut self.resolver.probed);
+        self.spend(1 + probed)?;
         if self.resolver.searched.len() > LOOKUPS_MAX {
             return Err(Unprovable::TooManyLookups);
         }
@@ -223,9 +224,9 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     fn is_unconditional(&self, node: u32, header: HeaderId, line: u32) -> bool {
         let d = &self.nodes[node as usize].directives;
         let (start, end) = d.blocks[d.root as usize].items;
-        d.items[start as usize..end as usize].iter().any(|item| {
-            matches!(item, crate::directives::Item::Include { header: h, line: l, .. } if *h == header && *l == line)
-        })
+        d.items[start as usize..end as usize]
+            .iter()
+            .any(|item| matches!(item, crate::directives::Item::Include { header: h, line: l, .. } if *h == header && *l == line))
     }
 
     /// Precompiled headers that would be read in place of a first include: in every directory where the header is looked for.

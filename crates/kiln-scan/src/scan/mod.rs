@@ -440,15 +440,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         let blocks = self.reached.len() as u32;
         self.reached.resize(self.reached.len() + directives.blocks.len(), false);
         let d = Arc::clone(&directives);
-        self.nodes.push(Node {
-            directives,
-            dir: found.dir,
-            phys: found.phys,
-            at: found.at,
-            blocks,
-            file,
-            main,
-        });
+        self.nodes.push(Node { directives, dir: found.dir, phys: found.phys, at: found.at, blocks, file, main });
         self.reach(node, &d, d.root)
     }
 

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kiln_scan::{
-    CommandMacro, Compiler, Dialect, DirId, Directives, Entry, FileId, FileView, Forced, ForcedKind, MacroTable, Names,
-    ReadError, ScanRequest, SearchDirs, SearchList, directives,
+    CommandMacro, Compiler, Dialect, DirId, Directives, Entry, FileId, FileView, Forced, ForcedKind, MacroTable, Names, ReadError,
+    ScanRequest, SearchDirs, SearchList, directives,
 };
 
 /// The machine's files, each asked for once.
@@ -100,9 +100,7 @@ impl FileView for DiskView {
         let mut state = self.state.borrow_mut();
         let path = format!("{}/{name}", state.dirs[dir.0 as usize]);
         let entry = match std::fs::metadata(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound || e.kind() == std::io::ErrorKind::NotADirectory => {
-                Entry::Absent
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound || e.kind() == std::io::ErrorKind::NotADirectory => Entry::Absent,
             Err(_) => Entry::Special,
             Ok(meta) if meta.is_dir() => Entry::Dir,
             Ok(meta) if meta.is_file() => {
@@ -135,7 +133,8 @@ impl FileView for DiskView {
 }
 
 /// Options whose value is the next argument when it is not attached.
-const WITH_VALUE: &[&str] = &["-I", "-D", "-U", "-iquote", "-isystem", "-idirafter", "-include", "-imacros", "-x", "-o", "-MF", "-MT", "-MQ"];
+const WITH_VALUE: &[&str] =
+    &["-I", "-D", "-U", "-iquote", "-isystem", "-idirafter", "-include", "-imacros", "-x", "-o", "-MF", "-MT", "-MQ"];
 
 /// A compile's command line, sorted into what the scanner wants to know.
 #[derive(Clone, Debug, Default)]
@@ -176,7 +175,8 @@ impl CommandLine {
                 }
                 continue;
             };
-            let value = if arg.len() > option.len() { arg[option.len()..].to_owned() } else { args.next().cloned().unwrap_or_default() };
+            let value =
+                if arg.len() > option.len() { arg[option.len()..].to_owned() } else { args.next().cloned().unwrap_or_default() };
             line.take(option, value);
         }
         if line.language.is_empty() {
@@ -257,7 +257,8 @@ impl Compilers {
             .take_while(|l| l.starts_with(' '))
             .map(|l| l.trim().to_owned())
             .collect::<Vec<_>>();
-        let operators: &[&str] = &["__has_include", "__has_include_next", "__has_attribute", "__has_cpp_attribute", "__has_builtin"];
+        let operators: &[&str] =
+            &["__has_include", "__has_include_next", "__has_attribute", "__has_cpp_attribute", "__has_builtin"];
         let absent: &[&str] = if line.is_clang() { &[] } else { &["__has_feature", "__has_extension", "__has_warning"] };
         let table = Arc::new(MacroTable::parse(&dump, names).with_operators(operators, absent, names));
         self.known.insert(key, (Arc::clone(&table), dirs.clone()));
