@@ -68,6 +68,7 @@ fn a_blob_the_other_uses_is_not_evicted() {
     assert!(two.contains(&digests[0]));
     put(&one, 9);
     assert_eq!(one.find_missing(&digests), [digests[1]]);
+    assert!(one.get(&digests[0]).unwrap().is_some() && one.get(&digests[1]).unwrap().is_none());
 }
 
 /// Both put, read and evict the same few blobs as fast as they can: a read is right or a miss, a put that worked is no error.
