@@ -1,0 +1,6 @@
+//! The scheduler service from outside: over real sockets with a real client, and with a hand-moved clock.
+
+mod clients;
+mod support;
+mod time;
+mod wire;
