@@ -36,9 +36,12 @@ pub(crate) struct Macro {
 }
 
 /// Macros with their one value each; later definitions of a name replace earlier ones.
+/// A table belongs to the [`Names`] it was made with.
 #[derive(Clone, Debug, Default)]
 pub struct MacroTable {
     pub(crate) macros: Vec<Macro>,
+    /// Whose numbers it uses; 0 if it has none.
+    pub(crate) names: u64,
 }
 
 impl MacroTable {
@@ -46,7 +49,7 @@ impl MacroTable {
     #[must_use]
     pub fn parse(text: &[u8], names: &Names) -> Self {
         let mut tables = names.write();
-        let mut table = Self::default();
+        let mut table = Self { names: names.identity(), ..Self::default() };
         for line in text.split(|&c| c == b'\n') {
             let line = line.trim_ascii();
             let Some(line) = line.strip_prefix(b"#") else { continue };
@@ -64,6 +67,7 @@ impl MacroTable {
     /// Of those not mentioned neither is assumed.
     #[must_use]
     pub fn with_operators(mut self, defined: &[&str], undefined: &[&str], names: &Names) -> Self {
+        self.names = names.identity();
         let mut tables = names.write();
         for (list, value) in [(defined, Value::Other), (undefined, Value::Undefined)] {
             for name in list {

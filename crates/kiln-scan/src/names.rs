@@ -1,5 +1,6 @@
 //! Macro names and header names as dense numbers. It knows neither files nor what a name means.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashTable;
@@ -66,7 +67,10 @@ pub(crate) fn is_include_operator(name: NameId) -> bool {
 pub(crate) const NAME_BYTES_MAX: usize = u32::MAX as usize;
 
 /// The tables of names of one view. All files of a view are scanned against one of these.
+///
+/// Numbers of one `Names` mean nothing to another.
 pub struct Names {
+    identity: u64,
     inner: RwLock<Tables>,
 }
 
@@ -145,7 +149,14 @@ impl Names {
         for name in SPECIAL {
             let _ = macros.intern(name.as_bytes());
         }
-        Self { inner: RwLock::new(Tables { macros, headers: Table::new() }) }
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let identity = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { identity, inner: RwLock::new(Tables { macros, headers: Table::new() }) }
+    }
+
+    /// Tells these tables from all others of the process.
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Tables> {

@@ -93,7 +93,8 @@ fn unique<'d>(dirs: Vec<Dir<'d>>, system: &[Dir<'_>], next: Option<DirId>) -> Ve
     let mut kept: Vec<Dir<'d>> = Vec::with_capacity(dirs.len());
     for (i, dir) in dirs.into_iter().enumerate() {
         let known = system.iter().chain(&kept).any(|d| d.id == dir.id);
-        if !known && !(i == last && next == Some(dir.id)) {
+        let joins = i == last && next == Some(dir.id);
+        if !(known || joins) {
             kept.push(dir);
         }
     }

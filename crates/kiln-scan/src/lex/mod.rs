@@ -3,6 +3,7 @@
 mod build;
 mod cond;
 mod cursor;
+mod literal;
 mod mention;
 mod pragma;
 

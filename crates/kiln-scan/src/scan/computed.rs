@@ -8,7 +8,7 @@ use crate::unprovable::Unprovable;
 use crate::view::FileView;
 
 use super::Scan;
-use super::expand::{Choice, Source, expand};
+use super::expand::{Choice, Source, Unfollowed, expand};
 use super::slots::Known;
 
 /// Expansions of one include, over all combinations of its macros' values.
@@ -33,10 +33,10 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         let computed = self.nodes[node as usize].directives.computed[index as usize].clone();
         let path = self.path_of(node);
         let mut source = Values { scan: self, known: values };
-        let names = expand(&computed.text, path.as_bytes(), &mut source);
-        let (names, steps) = names.map_err(|()| Unprovable::ComputedInclude { path, line: computed.line })?;
-        self.spend(steps)?;
-        for (quoted, name) in names {
+        let expanded = expand(&computed.text, path.as_bytes(), &mut source)
+            .map_err(|Unfollowed| Unprovable::ComputedInclude { path, line: computed.line })?;
+        self.spend(expanded.steps)?;
+        for (quoted, name) in expanded.names {
             let Some(header) = self.view.names().write().headers.intern(&name).map(HeaderId) else {
                 return Err(Unprovable::TooManyLookups);
             };

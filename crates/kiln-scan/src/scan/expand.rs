@@ -30,6 +30,19 @@ pub(super) trait Source {
     fn choices(&mut self, name: &[u8]) -> &[Choice];
 }
 
+/// What an operand may come to.
+#[derive(Debug)]
+pub(super) struct Expanded {
+    /// Header names, and whether they are quoted.
+    pub(super) names: BTreeSet<(bool, Vec<u8>)>,
+    /// Tokens looked at.
+    pub(super) steps: u64,
+}
+
+/// A macro on the way is not known well enough, or a bound is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unfollowed;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Ident,
@@ -71,9 +84,9 @@ impl Token {
     }
 }
 
-/// The header names that an operand may come to, quoted or not, and the steps it took. `Err` if it cannot be followed.
+/// The header names that an operand may come to.
 /// A combination that is no header name is an error of the unit, and adds nothing.
-pub(super) fn expand<S: Source>(text: &[u8], file: &[u8], source: &mut S) -> Result<(BTreeSet<(bool, Vec<u8>)>, u64), ()> {
+pub(super) fn expand<S: Source>(text: &[u8], file: &[u8], source: &mut S) -> Result<Expanded, Unfollowed> {
     let mut run = Run { source, file, choices: Vec::new(), next: 0, tokens: 0 };
     let mut names = BTreeSet::new();
     for _ in 0..COMBINATIONS_MAX {
@@ -83,10 +96,10 @@ pub(super) fn expand<S: Source>(text: &[u8], file: &[u8], source: &mut S) -> Res
             names.extend(header_name(&tokens, spaced));
         }
         if !run.advance() {
-            return Ok((names, run.tokens));
+            return Ok(Expanded { names, steps: run.tokens });
         }
     }
-    Err(())
+    Err(Unfollowed)
 }
 
 /// The name in expanded tokens; without its blanks as well, for compilers differ in them.
@@ -224,14 +237,14 @@ impl<S: Source> Run<'_, S> {
         choices.get(taken).cloned().unwrap_or(Choice::Undefined)
     }
 
-    fn count(&mut self) -> Result<(), ()> {
+    fn count(&mut self) -> Result<(), Unfollowed> {
         self.tokens += 1;
-        if self.tokens > TOKENS_MAX { Err(()) } else { Ok(()) }
+        if self.tokens > TOKENS_MAX { Err(Unfollowed) } else { Ok(()) }
     }
 
-    fn expand(&mut self, mut input: VecDeque<Token>, depth: u32) -> Result<Vec<Token>, ()> {
+    fn expand(&mut self, mut input: VecDeque<Token>, depth: u32) -> Result<Vec<Token>, Unfollowed> {
         if depth > NESTING_MAX {
-            return Err(());
+            return Err(Unfollowed);
         }
         let mut out = Vec::new();
         while let Some(token) = input.pop_front() {
@@ -247,7 +260,7 @@ impl<S: Source> Run<'_, S> {
                     continue;
                 }
                 b"__LINE__" | b"__COUNTER__" | b"__INCLUDE_LEVEL__" | b"__DATE__" | b"__TIME__" | b"__TIMESTAMP__"
-                | b"__BASE_FILE__" | b"__FILE_NAME__" | b"_Pragma" | b"__VA_OPT__" => return Err(()),
+                | b"__BASE_FILE__" | b"__FILE_NAME__" | b"_Pragma" | b"__VA_OPT__" => return Err(Unfollowed),
                 _ => {}
             }
             let text = match self.value(&token.text) {
@@ -255,7 +268,7 @@ impl<S: Source> Run<'_, S> {
                     out.push(token);
                     continue;
                 }
-                Choice::Odd => return Err(()),
+                Choice::Odd => return Err(Unfollowed),
                 Choice::Text(text) => text,
             };
             let replaced = parse_macro(&text);
@@ -286,7 +299,7 @@ impl<S: Source> Run<'_, S> {
         Ok(out)
     }
 
-    fn substitute(&mut self, m: &Macro, args: &[Vec<Token>], depth: u32) -> Result<Vec<Token>, ()> {
+    fn substitute(&mut self, m: &Macro, args: &[Vec<Token>], depth: u32) -> Result<Vec<Token>, Unfollowed> {
         let mut out: Vec<Token> = Vec::new();
         let body = &m.body;
         let mut i = 0;
@@ -316,16 +329,17 @@ impl<S: Source> Run<'_, S> {
             if let Some(first) = piece.first_mut() {
                 first.space = token.space;
             }
-            if paste && !piece.is_empty() {
-                if let Some(last) = out.pop() {
-                    let joined = [&*last.text, &*piece[0].text].concat();
-                    let mut whole = tokens(&joined);
-                    if let Some(first) = whole.first_mut() {
-                        first.space = last.space;
-                    }
-                    out.append(&mut whole);
-                    piece.remove(0);
+            if paste
+                && !piece.is_empty()
+                && let Some(last) = out.pop()
+            {
+                let joined = [&*last.text, &*piece[0].text].concat();
+                let mut whole = tokens(&joined);
+                if let Some(first) = whole.first_mut() {
+                    first.space = last.space;
                 }
+                out.append(&mut whole);
+                piece.remove(0);
             }
             paste = false;
             for t in piece {

@@ -57,6 +57,8 @@ struct Frame {
 /// A scanner serves one view. It has no influence on results, only on speed.
 #[derive(Default)]
 pub struct Scanner {
+    /// Whose view it serves; 0 before the first scan.
+    names: u64,
     resolver: Resolver,
     slots: Slots,
     dialects: Vec<Dialect>,
@@ -92,7 +94,15 @@ impl Scanner {
     ///
     /// # Errors
     /// [`Unprovable`] when the inputs cannot be proven; the compiler can be asked for them.
+    ///
+    /// # Panics
+    /// When the request's macros were read with another view's names, or the scanner was used with another view: every
+    /// answer would be wrong.
     pub fn scan<V: FileView + ?Sized>(&mut self, view: &V, request: &ScanRequest) -> Result<Closure, Unprovable> {
+        let names = view.names().identity();
+        assert!(request.predefined.names == 0 || request.predefined.names == names, "macros of another view");
+        assert!(self.names == 0 || self.names == names, "a scanner of another view");
+        self.names = names;
         self.resolver.begin(view.generation());
         self.slots.begin();
         if self.directives.len() > CACHED_MAX {

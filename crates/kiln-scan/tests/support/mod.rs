@@ -233,11 +233,11 @@ fn run(command: &mut Command) -> (Vec<u8>, String) {
 /// What a compiler says of itself, by its options: asked once each.
 #[derive(Default)]
 pub(crate) struct Compilers {
-    known: BTreeMap<Vec<String>, (Arc<MacroTable>, Vec<String>)>,
+    known: BTreeMap<Vec<String>, (Vec<u8>, Vec<String>)>,
 }
 
 impl Compilers {
-    fn ask(&mut self, line: &CommandLine, cwd: &str, names: &Names) -> (Arc<MacroTable>, Vec<String>) {
+    fn ask(&mut self, line: &CommandLine, cwd: &str) -> (Vec<u8>, Vec<String>) {
         let mut key = vec![line.compiler.clone(), line.language.clone()];
         key.extend(line.others.iter().cloned());
         if let Some(known) = self.known.get(&key) {
@@ -257,17 +257,17 @@ impl Compilers {
             .take_while(|l| l.starts_with(' '))
             .map(|l| l.trim().to_owned())
             .collect::<Vec<_>>();
-        let operators: &[&str] =
-            &["__has_include", "__has_include_next", "__has_attribute", "__has_cpp_attribute", "__has_builtin"];
-        let absent: &[&str] = if line.is_clang() { &[] } else { &["__has_feature", "__has_extension", "__has_warning"] };
-        let table = Arc::new(MacroTable::parse(&dump, names).with_operators(operators, absent, names));
-        self.known.insert(key, (Arc::clone(&table), dirs.clone()));
-        (table, dirs)
+        self.known.insert(key, (dump.clone(), dirs.clone()));
+        (dump, dirs)
     }
 
     /// The request for a command line run in `cwd`.
     pub(crate) fn request(&mut self, view: &DiskView, line: &CommandLine, cwd: &str) -> ScanRequest {
-        let (predefined, builtin) = self.ask(line, cwd, view.names());
+        let (dump, builtin) = self.ask(line, cwd);
+        let operators: &[&str] =
+            &["__has_include", "__has_include_next", "__has_attribute", "__has_cpp_attribute", "__has_builtin"];
+        let absent: &[&str] = if line.is_clang() { &[] } else { &["__has_feature", "__has_extension", "__has_warning"] };
+        let predefined = Arc::new(MacroTable::parse(&dump, view.names()).with_operators(operators, absent, view.names()));
         let mut dirs = line.dirs.clone();
         dirs.system.extend(builtin);
         let compiler = if line.is_clang() { Compiler::Clang } else { Compiler::Gcc };

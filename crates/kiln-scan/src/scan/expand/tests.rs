@@ -29,7 +29,7 @@ fn table(macros: &[&str]) -> Table {
 
 #[track_caller]
 fn check(operand: &str, macros: &[&str], expected: &[&str]) {
-    let (names, _) = expand(operand.as_bytes(), b"dir/this.h", &mut table(macros)).expect("followed");
+    let names = expand(operand.as_bytes(), b"dir/this.h", &mut table(macros)).expect("followed").names;
     let shown: Vec<String> = names
         .into_iter()
         .map(|(quoted, name)| {
