@@ -98,7 +98,7 @@ build_meson() {
 build_autotools() {
     need make autoreconf libtoolize
     [ -x configure ] || autoreconf -f -i
-    [ -f Makefile ] || env "$@" ./configure --disable-dependency-tracking
+    [ -f Makefile ] || env "$@" ./configure
     env "$@" make -j"$JOBS"
 }
 
