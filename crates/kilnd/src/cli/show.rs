@@ -103,6 +103,10 @@ fn explained(answer: &Value) -> String {
             for shown in ["source", "went", "reason"] {
                 fields.remove(shown);
             }
+            if let Some(Value::Array(inputs)) = fields.get("inputs") {
+                let count = print::count(inputs.len() as u64, "file");
+                fields.insert("inputs".to_owned(), format!("{count} (--json names them)").into());
+            }
         }
         for line in print::lines(&rest).lines() {
             text.push_str(&format!("  {line}\n"));
@@ -126,11 +130,14 @@ mod tests {
 
     #[test]
     fn a_unit_is_explained_by_its_end_first() {
-        let unit =
-            json!({"source": "a.c", "output": "a.o", "went": "fallback", "reason": "worker-lost", "exit": 0, "attempts": []});
+        let unit = json!({"source": "a.c", "output": "a.o", "went": "fallback", "reason": "worker-lost", "exit": 0,
+            "attempts": [], "inputs": ["/a.c"]});
         for answer in [json!([unit]), json!({ "units": [unit] })] {
             assert!(!is_nothing(&answer));
-            assert_eq!(explained(&answer), "a.c: fallback (worker-lost)\n  exit    0\n  output  a.o\n");
+            assert_eq!(
+                explained(&answer),
+                "a.c: fallback (worker-lost)\n  exit    0\n  inputs  1 file (--json names them)\n  output  a.o\n"
+            );
         }
         assert!(is_nothing(&json!([])) && is_nothing(&json!({"units": []})));
     }

@@ -69,8 +69,6 @@ pub(crate) struct WorkerSettings {
 #[derive(Debug, Clone)]
 pub(crate) struct SchedulerSettings {
     pub(crate) listen: Vec<Address>,
-    pub(crate) name: String,
-    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, Clone)]
@@ -171,11 +169,7 @@ impl Settings {
                 job_output_max: from.size("worker.job_output_max"),
                 job_processes_max: from.count("worker.job_processes_max"),
             },
-            scheduler: SchedulerSettings {
-                listen: from.addresses("scheduler.listen"),
-                name: from.text("scheduler.name"),
-                dir: from.dir("scheduler.dir", &state, "scheduler"),
-            },
+            scheduler: SchedulerSettings { listen: from.addresses("scheduler.listen") },
             cache: CacheSettings {
                 listen: from.addresses("cache.listen"),
                 advertise: from.address("cache.advertise"),

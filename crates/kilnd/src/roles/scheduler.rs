@@ -1,16 +1,49 @@
-//! The scheduler role. Waits for kiln-scheduler.
-use super::Running;
+//! The scheduler role: `kiln_scheduler`, served. Its state is soft: it keeps no directory. Knows no decision.
+
+use anyhow::Context;
 use kiln_rpc::Address;
+use kiln_rpc::ServeOptions;
+use kiln_scheduler::Farm;
+use kiln_scheduler::SchedulerService;
+use tonic::service::Routes;
+
+use super::Running;
+use super::VERSION;
+
+/// Runs a scheduler.
+///
+/// # Errors
+/// Why it could not start.
 pub(crate) async fn run(running: Running) -> anyhow::Result<()> {
     let listen = running.settings.scheduler.listen.clone();
     start(&running, &listen).await?.finish().await
 }
-pub(crate) struct Serves;
-pub(crate) async fn start(_: &Running, _: &[Address]) -> anyhow::Result<Serves> {
-    Ok(Serves)
+
+/// A scheduler that serves.
+pub(crate) struct Serves {
+    server: tokio::task::JoinHandle<kiln_rpc::Drained>,
 }
+
+/// Starts a scheduler at `listen`.
+///
+/// # Errors
+/// Its address cannot be had.
+pub(crate) async fn start(running: &Running, listen: &[Address]) -> anyhow::Result<Serves> {
+    let listeners = running.serving.listen(listen).await?;
+    let farm = Farm::start(VERSION).context("scheduler")?;
+    let options = ServeOptions::new("scheduler", running.auth(None));
+    options.registry.register(farm.metrics());
+    let routes = Routes::new(SchedulerService::new(farm).into_server());
+    let server = kiln_rpc::serve(listeners, routes, options, running.stop.clone().cancelled_owned());
+    Ok(Serves { server: tokio::spawn(server) })
+}
+
 impl Serves {
+    /// Waits until it was told to end and has answered what it was asked.
+    ///
+    /// # Errors
+    /// The server broke.
     pub(crate) async fn finish(self) -> anyhow::Result<()> {
-        Ok(())
+        self.server.await.context("the scheduler's server broke").map(drop)
     }
 }

@@ -35,10 +35,9 @@ pub(crate) struct Farm {
 
 /// A worker that serves.
 pub(crate) struct Serves {
-    worker: Worker,
+    runs: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<kiln_rpc::Drained>,
     drained: CancellationToken,
-    stop: CancellationToken,
     _lock: lock::DirLock,
 }
 
@@ -84,7 +83,9 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
     options.registry.register(worker.metrics());
     let drained = CancellationToken::new();
     let server = kiln_rpc::serve(listeners, worker.routes(), options, drained.clone().cancelled_owned());
-    Ok(Serves { worker, server: tokio::spawn(server), drained, stop: running.stop.clone(), _lock: lock })
+    let (server, stop) = (tokio::spawn(server), running.stop.clone());
+    let runs = tokio::spawn(async move { worker.run(stop.cancelled()).await });
+    Ok(Serves { runs, server, drained, _lock: lock })
 }
 
 impl Serves {
@@ -93,7 +94,7 @@ impl Serves {
     /// # Errors
     /// The server broke.
     pub(crate) async fn finish(self) -> anyhow::Result<()> {
-        self.worker.run(self.stop.cancelled()).await;
+        self.runs.await.context("the worker broke")?;
         self.drained.cancel();
         let drained = self.server.await.context("the worker's server broke")?;
         if drained.cut > 0 {
