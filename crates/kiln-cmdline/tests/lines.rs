@@ -2,25 +2,8 @@
 
 mod support;
 
-use kiln_cmdline::{
-    Family, ForcedInclude, Invocation, Language, MacroOp, OutputKind, Reason, Role, SearchKind, parse, quick_refusal,
-};
-use support::{TempDir, read, read_in, words};
-
-const BOTH: [Family; 2] = [Family::Gcc, Family::Clang];
-
-#[track_caller]
-fn accepted(family: Family, line: &str) -> Invocation {
-    read(family, line).unwrap_or_else(|refusal| panic!("{family:?} {line}: {refusal}"))
-}
-
-#[track_caller]
-fn check_refused(family: Family, line: &str, reason: Reason) {
-    match read(family, line) {
-        Ok(invocation) => panic!("{family:?} {line}: read as {invocation:?}"),
-        Err(refusal) => assert_eq!(refusal.reason, reason, "{family:?} {line}: {refusal}"),
-    }
-}
+use kiln_cmdline::{Family, ForcedInclude, Language, MacroOp, OutputKind, Reason, Role, SearchKind};
+use support::{BOTH, TempDir, accepted, check_refused, parse_bytes, read_in, words};
 
 /// The outputs as `Role:path`, in order.
 #[track_caller]
@@ -121,131 +104,6 @@ fn languages() {
     check_refused(Family::Clang, "-c a.sx", Reason::LinkerInput);
     assert_eq!(accepted(Family::Clang, "-c a.CXX").language, Language::Cxx);
     check_refused(Family::Gcc, "-c a.CXX", Reason::LinkerInput);
-}
-
-#[test]
-fn refused() {
-    let cases = [
-        ("", Reason::NoSource),
-        ("a.c", Reason::Link),
-        ("a.c -o a", Reason::Link),
-        ("a.o b.o -o a", Reason::Link),
-        ("-E a.c", Reason::PreprocessOnly),
-        ("-E -c a.c", Reason::PreprocessOnly),
-        ("-c a.c -M", Reason::DependenciesOnly),
-        ("-MM a.c", Reason::DependenciesOnly),
-        ("-fsyntax-only a.c", Reason::SyntaxOnly),
-        ("-c", Reason::NoSource),
-        ("-c a.c b.c", Reason::MultipleSources),
-        ("-c a.c -", Reason::Stdin),
-        ("-c -x c -", Reason::Stdin),
-        ("-c -x c /dev/stdin", Reason::Stdin),
-        ("-c -x c /dev/null -o x.o", Reason::Probe),
-        ("-c a.c b.o", Reason::LinkerInput),
-        ("-c a.h", Reason::PrecompiledHeader),
-        ("-c a.hpp", Reason::PrecompiledHeader),
-        ("-c a.cppm", Reason::Modules),
-        ("-c a.f90", Reason::UnsupportedLanguage),
-        ("-c a.c -o /dev/null", Reason::SpecialOutput),
-        ("-c a.c -o -", Reason::SpecialOutput),
-        ("-S a.c -o /dev/stdout", Reason::SpecialOutput),
-        ("-c a.c -o /proc/self/fd/1", Reason::SpecialOutput),
-        ("-c a.c -MD -MF /dev/stderr", Reason::SpecialOutput),
-        ("-c a.c -o dir/", Reason::SpecialOutput),
-        ("-c a.c -o ''", Reason::SpecialOutput),
-        ("-c a.c -o a.c", Reason::OutputClash),
-        ("-c a.c -MD -MF a.o", Reason::OutputClash),
-        ("-S a.S", Reason::PreprocessOnly),
-        ("-S a.s", Reason::PreprocessOnly),
-        ("-c a.c -v", Reason::Verbose),
-        ("-c a.c -###", Reason::Probe),
-        ("--version", Reason::Probe),
-        ("-print-prog-name=as", Reason::Probe),
-        ("-c conftest.c", Reason::Probe),
-        ("-c CMakeFiles/CMakeScratch/TryCompile-x/a.c", Reason::Probe),
-        ("-c a.c -fplugin=x.so", Reason::Plugin),
-        ("-c a.c -specs=x", Reason::Specs),
-        ("-c a.c -dumpdir x", Reason::SideNames),
-        ("-c a.c -time", Reason::Timing),
-        ("-c a.c -fmodules", Reason::Modules),
-        ("-c a.c -finput-charset=latin1", Reason::Charset),
-        ("-c a.c -save-temps=what", Reason::SaveTemps),
-        ("-c a.c -fno-such-thing", Reason::UnknownOption),
-        ("-c a.c -fwrite-my-secrets", Reason::UnknownOption),
-        ("-c a.c --nonsense", Reason::UnknownOption),
-        ("-c a.c -Wa/b", Reason::UnknownOption),
-        ("-c -ca.c b.c", Reason::UnknownOption),
-        ("-c a.c -o", Reason::MissingValue),
-        ("-c a.c -I", Reason::MissingValue),
-        ("-c a.c -MF", Reason::MissingValue),
-        ("-c a.c -MG -MD", Reason::BadCombination),
-        ("-c a.c -I-", Reason::BadCombination),
-        ("-c a.c -iwithprefix x", Reason::BadCombination),
-        ("-c a.c -dump", Reason::Dump),
-        ("-c a.c -da", Reason::Dump),
-        ("-c a.c -Wa,-o,x", Reason::SideNames),
-        ("-c a.c -Wa,-ag=x", Reason::Timing),
-        ("-c a.c -Wa,--nonsense", Reason::AssemblerOption),
-        ("-c a.c -Wa,@x", Reason::AssemblerOption),
-        ("-c a.c -Wa,other.s", Reason::AssemblerOption),
-        ("-c a.c -Xassembler", Reason::MissingValue),
-        ("-c a.c -Wp,-o,x", Reason::PreprocessorOption),
-        ("-c a.c -Wp,x.c", Reason::PreprocessorOption),
-        ("-c a.c -Wp,-fplugin=x", Reason::PreprocessorOption),
-        ("-c a.c -Wp,-MD", Reason::PreprocessorOption),
-        ("-c a.c -fdiagnostics-format=sarif-file", Reason::OtherOutput),
-        ("-c @no-such-file", Reason::ResponseFile),
-        ("-c a.c ''", Reason::BadCombination),
-    ];
-    for family in BOTH {
-        for (line, reason) in cases {
-            check_refused(family, line, reason);
-        }
-    }
-    let gcc = [
-        ("-c a.c -fdump-tree-all", Reason::Dump),
-        ("-c a.c -fopt-info-vec=x", Reason::Dump),
-        ("-c a.c -fcompare-debug", Reason::CompareDebug),
-        ("-c a.c -wrapper x", Reason::Specs),
-        ("-c -- a.c", Reason::UnknownOption),
-        ("-c a.c -dumpbase x", Reason::SideNames),
-        ("-c a.c -Xclang x", Reason::UnknownOption),
-        ("-c a.c -remap", Reason::Overlay),
-    ];
-    for (line, reason) in gcc {
-        check_refused(Family::Gcc, line, reason);
-    }
-    let clang = [
-        ("-c a.c --config x.cfg", Reason::Config),
-        ("-c a.c --config=x.cfg", Reason::Config),
-        ("-c a.c -Xclang -load -Xclang x.so", Reason::Plugin),
-        ("-c a.c -Xclang -emit-pch", Reason::PrecompiledHeader),
-        ("-c a.c -Xclang -what", Reason::BackendOption),
-        ("-c a.c -Xclang -o -Xclang x", Reason::SideNames),
-        ("-c a.c -Xclang b.c", Reason::BackendOption),
-        ("-c a.c -mllvm -time-passes", Reason::BackendOption),
-        ("-c a.c -mllvm -inline-threshold=/x", Reason::BackendOption),
-        ("-c a.c -Xarch_x86_64 -O2", Reason::MultipleArch),
-        ("-c a.c -arch x86_64", Reason::MultipleArch),
-        ("--analyze a.c", Reason::Analyze),
-        ("-c a.c -include-pch x.pch", Reason::PrecompiledHeader),
-        ("-c a.c -working-directory x", Reason::Overlay),
-        ("-c a.c -emit-ast", Reason::OtherOutput),
-        ("-c a.c -fopenmp-targets=nvptx64", Reason::Offload),
-        ("-c a.c -Wp,-MD,a,b", Reason::PreprocessorOption),
-        ("-c a.c -save-temps -ftime-trace", Reason::SaveTemps),
-        ("-S a.c -g -gsplit-dwarf -fdebug-compilation-dir=x", Reason::BadCombination),
-        ("-c a.c --rsp-quoting=windows", Reason::ResponseFile),
-    ];
-    for (line, reason) in clang {
-        check_refused(Family::Clang, line, reason);
-    }
-}
-
-#[test]
-fn negated_refusals_are_no_refusals() {
-    accepted(Family::Gcc, "-c a.c -fno-modules-ts -fno-compare-debug");
-    accepted(Family::Clang, "-c a.c -fno-modules -fno-implicit-modules");
 }
 
 #[test]
@@ -440,27 +298,6 @@ fn a_wide_tree_of_response_files_ends() {
     assert_eq!(refusal.reason, Reason::ResponseFile);
 }
 
-fn parse_bytes(args: &[&[u8]], env: &[(&[u8], &[u8])]) -> Result<Invocation, kiln_cmdline::Refusal> {
-    let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
-    let env: Vec<_> = env.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-    parse(&kiln_cmdline::Request {
-        family: Family::Gcc,
-        cxx_driver: false,
-        args: &args,
-        env: &env,
-        cwd: "/nowhere",
-        read_file: &|_| None,
-    })
-}
-
-#[test]
-fn not_utf8() {
-    assert_eq!(parse_bytes(&[b"-c", b"\xff.c"], &[]).expect_err("name").reason, Reason::NotUtf8);
-    assert_eq!(parse_bytes(&[b"-c", b"a.c", b"-D\xfe"], &[]).expect_err("macro").reason, Reason::NotUtf8);
-    assert_eq!(parse_bytes(&[b"-c", b"a.c"], &[(b"CPATH", b"\xff")]).expect_err("CPATH").reason, Reason::NotUtf8);
-    assert!(parse_bytes(&[b"-c", b"a.c"], &[(b"JUNK\xff", b"\xff"), (b"JUNK", b"\xff")]).is_ok());
-}
-
 #[test]
 fn odd_names() {
     for family in BOTH {
@@ -473,39 +310,6 @@ fn odd_names() {
         assert_eq!(accepted(family, "-c a.c -o é.o").outputs[0].path, "é.o");
     }
     assert_eq!(accepted(Family::Clang, "-c -o x.o -- -a.c").source, "-a.c");
-}
-
-#[test]
-fn quick_refusals() {
-    let cases = [
-        ("", Some(Reason::NoSource)),
-        ("--version", Some(Reason::Probe)),
-        ("-v", Some(Reason::NoSource)),
-        ("a.c -o a", Some(Reason::Link)),
-        ("-o prog a.o -lc", Some(Reason::Link)),
-        ("-E a.c", Some(Reason::PreprocessOnly)),
-        ("-E -dM -", Some(Reason::Stdin)),
-        ("-c conftest.c", Some(Reason::Probe)),
-        ("-c -o x.o /b/CMakeFiles/CMakeTmp/t.c", Some(Reason::Probe)),
-        ("-print-search-dirs", Some(Reason::Probe)),
-        ("-M a.c", Some(Reason::DependenciesOnly)),
-        ("-c -x c /dev/null -o x.o", Some(Reason::Probe)),
-        ("-c a.c -o /dev/null", None),
-        ("-c a.c", None),
-        ("-c -MT -E a.c", None),
-        ("-c -include -M a.c", None),
-        ("-c -o conftest.o a.c", None),
-        ("-S a.c", None),
-        ("@args", None),
-        ("-E @args", Some(Reason::PreprocessOnly)),
-    ];
-    for (line, expect) in cases {
-        let args: Vec<Vec<u8>> = words(line).into_iter().map(String::into_bytes).collect();
-        let got = quick_refusal(&args);
-        // A response file ends the quick look, whatever came before it.
-        let expect = if line.contains('@') { None } else { expect };
-        assert_eq!(got, expect, "{line}");
-    }
 }
 
 /// Lines as builds write them.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use kiln_cmdline::{Family, Invocation, Refusal, Request, parse};
+use kiln_cmdline::{Family, Invocation, Reason, Refusal, Request, parse};
 
 /// Cuts a command at blanks; `'...'` keeps blanks.
 pub(crate) fn words(line: &str) -> Vec<String> {
@@ -41,6 +41,28 @@ pub(crate) fn read_in(family: Family, cxx: bool, args: &[String], env: &[(&str, 
 /// Reads a command given as one line, without files.
 pub(crate) fn read(family: Family, line: &str) -> Result<Invocation, Refusal> {
     read_in(family, false, &words(line), &[], Path::new("/nowhere"))
+}
+
+pub(crate) const BOTH: [Family; 2] = [Family::Gcc, Family::Clang];
+
+#[track_caller]
+pub(crate) fn accepted(family: Family, line: &str) -> Invocation {
+    read(family, line).unwrap_or_else(|refusal| panic!("{family:?} {line}: {refusal}"))
+}
+
+#[track_caller]
+pub(crate) fn check_refused(family: Family, line: &str, reason: Reason) {
+    match read(family, line) {
+        Ok(invocation) => panic!("{family:?} {line}: read as {invocation:?}"),
+        Err(refusal) => assert_eq!(refusal.reason, reason, "{family:?} {line}: {refusal}"),
+    }
+}
+
+/// Reads bytes as gcc would, without files.
+pub(crate) fn parse_bytes(args: &[&[u8]], env: &[(&[u8], &[u8])]) -> Result<Invocation, Refusal> {
+    let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    parse(&Request { family: Family::Gcc, cxx_driver: false, args: &args, env: &env, cwd: "/nowhere", read_file: &|_| None })
 }
 
 /// A directory that is removed when the value goes.
