@@ -138,7 +138,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("scheduler", "listen", Kind::Addresses, "127.0.0.1:8980", "Where the scheduler is reached."),
     key("cache", "listen", Kind::Addresses, "127.0.0.1:8982", "Where the cache is reached."),
     key("cache", "advertise", Kind::Address, "", "Its address as others reach it. Empty: the first of `listen`."),
-    key("cache", "name", Kind::Text, "", "Its name, unique in the farm. Empty: the host's name."),
+    key("cache", "name", Kind::Text, "", "Its name, unique in the farm, workers included. Empty: the host's name with `-cache`."),
     key("cache", "dir", Kind::Path, "", "Blobs and results. Empty: `KILN_DIR/cache`."),
     key("cache", "disk_max", Kind::Size, "100G", "Size on disk; beyond it what was longest unused goes."),
     key("cache", "memory_max", Kind::Size, "1G", "Size of the tier in memory."),

@@ -63,8 +63,9 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
     let cache = tokio::task::block_in_place(|| CacheServer::open(config)).context("cache")?;
     let options = ServeOptions::new("cache", running.auth(None));
     cache.register(&options.registry);
-    let announced =
-        Announced { name: name_or_host(&configured.name), address: advertised(configured.advertise.as_ref(), &listeners)? };
+    // A worker of the same host has the host's name.
+    let name = if configured.name.is_empty() { format!("{}-cache", name_or_host("")) } else { configured.name.clone() };
+    let announced = Announced { name, address: advertised(configured.advertise.as_ref(), &listeners)? };
     let mut announcing = JoinSet::new();
     for scheduler in farm.schedulers {
         announcing.spawn(announce::keep_announced(scheduler, farm.dial.clone(), announced.clone()));
