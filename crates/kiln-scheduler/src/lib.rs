@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod farm;
+mod front;
 pub mod limits;
 mod service;
 
 pub use farm::{CallError, Farm, Stats};
+pub use front::{Front, FrontSettings};
 pub use service::SchedulerService;

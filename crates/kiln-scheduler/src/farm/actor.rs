@@ -62,6 +62,7 @@ pub(crate) struct Actor {
     /// The core's answer to the renewal in hand.
     pub(crate) renewed: Option<(Vec<LeaseId>, Vec<LeaseId>)>,
     published: Published,
+    nodes_published: u64,
     ticks: u64,
     pub(crate) stopping: bool,
 }
@@ -86,6 +87,7 @@ impl Actor {
             foreign: BTreeMap::new(),
             renewed: None,
             published,
+            nodes_published: 0,
             ticks: 0,
             stopping: false,
         })
@@ -110,6 +112,18 @@ impl Actor {
     }
 
     fn take(&mut self, event: Event) {
+        self.act(event);
+        self.publish_nodes();
+    }
+
+    fn publish_nodes(&mut self) {
+        let version = self.members.version();
+        if std::mem::replace(&mut self.nodes_published, version) != version {
+            self.published.set_nodes(self.members.nodes().nodes);
+        }
+    }
+
+    fn act(&mut self, event: Event) {
         match event {
             Event::Register { message, reply } => answer(reply, self.register(message)),
             Event::Heartbeat { message, reply } => answer(reply, self.heartbeat(message)),
@@ -127,6 +141,7 @@ impl Actor {
 
     fn tick(&mut self) {
         self.apply(kiln_sched::Event::Tick);
+        self.publish_nodes();
         if self.ticks.is_multiple_of(STATS_TICKS) {
             self.published.set(self.stats());
         }

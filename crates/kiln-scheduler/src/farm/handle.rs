@@ -138,6 +138,11 @@ impl Farm {
         self.ask(|reply| Event::Nodes { reply }).await
     }
 
+    /// The live nodes, as they were after the last event.
+    pub(crate) fn nodes_now(&self) -> Arc<Vec<v1::Node>> {
+        self.published.nodes()
+    }
+
     /// The numbers of this moment.
     ///
     /// # Errors

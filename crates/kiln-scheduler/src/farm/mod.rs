@@ -13,6 +13,10 @@ mod words;
 mod workers;
 
 pub use error::CallError;
-pub(crate) use event::Pass;
 pub use handle::Farm;
 pub use stats::Stats;
+
+/// A name that nobody guesses: 128 random bits in hexadecimal.
+pub(crate) fn random_name() -> Result<String, CallError> {
+    Ok(members::hex(&members::random::<16>()?))
+}

@@ -1,5 +1,6 @@
-//! The scheduler's numbers at a moment, and how `/metrics` shows them. Knows no worker by name.
+//! The scheduler's numbers and nodes at a moment, and how `/metrics` shows the numbers. Decides nothing.
 
+use kiln_proto::v1::Node;
 use kiln_rpc::metrics::{Metrics, Snapshot};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,17 +25,28 @@ pub struct Stats {
     pub clients: u64,
 }
 
-/// The latest numbers, for whoever shows them.
+/// The latest numbers and nodes, for whoever needs them without asking.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Published(Arc<Mutex<Stats>>);
+pub(crate) struct Published {
+    stats: Arc<Mutex<Stats>>,
+    nodes: Arc<Mutex<Arc<Vec<Node>>>>,
+}
 
 impl Published {
     pub(crate) fn set(&self, stats: Stats) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
     pub(crate) fn get(&self) -> Stats {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_nodes(&self, nodes: Vec<Node>) {
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(nodes);
+    }
+
+    pub(crate) fn nodes(&self) -> Arc<Vec<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
