@@ -65,12 +65,13 @@ pub fn make_node(ca: &Made, name: &str, role: Option<Role>, hosts: &[String]) ->
     let mut params = params(name, hosts.to_vec(), NODE_DAYS)?;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // A server is a client of others too; what it may do there is said by its role, or by its token.
+    params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     if !hosts.is_empty() {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     if let Some(role) = role {
         params.distinguished_name.push(DnType::OrganizationalUnitName, role.name());
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     }
     Ok(Made { cert: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
 }

@@ -107,7 +107,14 @@ impl ClientTls {
             .map_err(rejected)?
             .with_root_certificates(roots(ca)?);
         let mut config = match (&files.cert, &files.key) {
-            (Some(cert), Some(key)) => builder.with_client_auth_cert(chain(cert)?, private_key(key)?).map_err(rejected)?,
+            (Some(cert), Some(key)) => {
+                let (chain, key) = (chain(cert)?, private_key(key)?);
+                match chain.first().is_some_and(is_for_clients) {
+                    true => builder.with_client_auth_cert(chain, key).map_err(rejected)?,
+                    // Shown all the same, a server would close the connection: it is this side's listeners' alone.
+                    false => builder.with_no_client_auth(),
+                }
+            }
             (None, None) => builder.with_no_client_auth(),
             (Some(_), None) => return Err(TlsError::Missing("key")),
             (None, Some(_)) => return Err(TlsError::Missing("cert")),
@@ -133,6 +140,16 @@ pub(crate) fn certificate_caller(certificate: &CertificateDer<'_>) -> Option<(St
     let role = subject.iter_organizational_unit().find_map(|unit| unit.as_str().ok()?.parse().ok())?;
     let name = subject.iter_common_name().find_map(|name| name.as_str().ok())?;
     Some((name.to_owned(), role))
+}
+
+/// Whether a client may show this certificate: it names no uses, or that one among them.
+fn is_for_clients(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate.as_ref()) else { return false };
+    match parsed.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.client_auth || usage.value.any,
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {

@@ -449,3 +449,14 @@ async fn metrics_need_an_admin_and_health_is_open_nearby() {
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("\nkiln_rpc_connections_total 4\n"), "{text}");
     assert!(page(&served, "/else", Some(ADMIN_TOKEN)).await.starts_with("HTTP/1.1 404"));
 }
+
+#[tokio::test]
+async fn a_certificate_without_a_role_is_no_credential_and_no_obstacle() {
+    let ca = Ca::new();
+    let served = Served::start("127.0.0.1:0", Some(&ca.files("node", None, &["127.0.0.1"]))).await;
+    let tls = ClientTls::from_files(&ca.files("other-server", None, &["127.0.0.2"])).unwrap();
+    let mut dial = Dial { tls, ..Dial::default() };
+    refused(who(served.channel(&dial)).await, Code::Unauthenticated);
+    dial.token = Some(Token::new(USER_TOKEN).unwrap());
+    assert_eq!(who(served.channel(&dial)).await.unwrap(), "user-1 user");
+}
