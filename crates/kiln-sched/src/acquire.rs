@@ -8,7 +8,7 @@ use crate::limits::{
     WAIT_MAX, WAITING_MAX, WAITING_PER_CLIENT_MAX,
 };
 use crate::pool::PoolKey;
-use crate::queue::Waiting;
+use crate::queue::{Misfits, Waiting};
 use crate::scheduler::Scheduler;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -151,14 +151,13 @@ impl Scheduler {
 
     /// Gives what there is in `pools` to those whose turn it is.
     pub(crate) fn serve(&mut self, pools: &[PoolKey], out: &mut Vec<Command>) {
-        let (mut blocked, mut touched) = (BTreeSet::new(), BTreeSet::new());
-        while blocked.len() < SCAN_MAX {
+        let (mut misfits, mut touched) = (Misfits::default(), BTreeSet::new());
+        while !misfits.too_many() {
             let open = pools.iter().filter(|pool| self.pools.has_ready(pool)).copied();
-            let Some(request) = self.queue.next(open, &blocked) else { break };
+            let Some(request) = self.queue.next(open, &misfits) else { break };
+            let Some(user) = self.queue.get(request).map(|waiting| waiting.user) else { break };
             match self.place(request) {
-                None => {
-                    blocked.insert(request);
-                }
+                None => misfits.add(request, user),
                 Some(complete) => {
                     touched.insert(request);
                     if complete {

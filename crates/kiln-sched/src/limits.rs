@@ -80,5 +80,10 @@ pub const BLAMED_MAX: usize = 4;
 /// its own: 256 jobs a second on one worker.
 pub const ENDED_MAX: usize = 256;
 
-/// Workers or requests looked at for one decision when the first do not fit.
+/// Workers looked at for one job when the first do not fit.
 pub const SCAN_MAX: usize = 64;
+/// Waiting requests of one user that no free worker fits, after which the user's others are passed over until next time. So
+/// nobody can hold up the line with requests that exclude every free worker.
+pub const MISFITS_PER_USER_MAX: u32 = 8;
+/// And of all users together: 32 such users.
+pub const MISFITS_MAX: usize = 32 * MISFITS_PER_USER_MAX as usize;

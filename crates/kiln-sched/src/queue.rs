@@ -2,9 +2,32 @@
 
 use crate::event::{Acquire, Granted, Item};
 use crate::id::{ClientId, Micros, RequestId, UserId, WorkerId};
-use crate::limits::SCAN_MAX;
+use crate::limits::{MISFITS_MAX, MISFITS_PER_USER_MAX};
 use crate::pool::PoolKey;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Requests that turned out not to fit any free worker, within one round of serving.
+#[derive(Debug, Default)]
+pub(crate) struct Misfits {
+    requests: BTreeSet<RequestId>,
+    by_user: BTreeMap<UserId, u32>,
+}
+
+impl Misfits {
+    pub(crate) fn add(&mut self, request: RequestId, user: UserId) {
+        self.requests.insert(request);
+        *self.by_user.entry(user).or_default() += 1;
+    }
+
+    /// Whether to look on at all.
+    pub(crate) fn too_many(&self) -> bool {
+        self.requests.len() >= MISFITS_MAX
+    }
+
+    fn passes_over(&self, user: UserId) -> bool {
+        self.by_user.get(&user).is_some_and(|count| *count >= MISFITS_PER_USER_MAX)
+    }
+}
 
 /// A request that waits.
 #[derive(Debug)]
@@ -123,12 +146,12 @@ impl Queue {
     }
 
     /// The request whose turn it is in any of `pools`, but for those in `not`.
-    pub(crate) fn next(&self, pools: impl Iterator<Item = PoolKey>, not: &BTreeSet<RequestId>) -> Option<RequestId> {
+    pub(crate) fn next(&self, pools: impl Iterator<Item = PoolKey>, not: &Misfits) -> Option<RequestId> {
         let first = |pool: PoolKey| {
             let line = self.lines.get(&pool)?;
-            line.order.iter().take(SCAN_MAX).find_map(|turn| {
+            line.order.iter().filter(|turn| !not.passes_over(turn.user)).find_map(|turn| {
                 let requests = line.requests.get(&(turn.batch, turn.user))?;
-                let request = requests.iter().map(|(_, request)| *request).find(|request| !not.contains(request))?;
+                let request = requests.iter().map(|(_, request)| *request).find(|request| !not.requests.contains(request))?;
                 Some((*turn, request))
             })
         };

@@ -128,6 +128,21 @@ fn an_asker_that_went_away_is_not_served() {
 }
 
 #[test]
+fn requests_that_fit_no_free_worker_do_not_hold_up_others() {
+    let mut farm = Farm::new(&[1, 1]);
+    let held = farm.grants(ask(1, 2));
+    let on = |worker: u32| held.iter().find(|granted| granted.worker.0 == worker).unwrap().lease;
+    for client in 2..6 {
+        for _ in 0..limits::WAITING_PER_CLIENT_MAX {
+            farm.request(Acquire { avoid: vec![WorkerId(1)], user: UserId(client % 2), ..patient(client, 1) });
+        }
+    }
+    let fits = farm.request(patient(9, 1));
+    let out = farm.release(1, on(1), Outcome::Ok);
+    assert_eq!(granted(&out, fits).len(), 1);
+}
+
+#[test]
 fn a_client_that_asks_for_a_million_is_bounded_and_others_are_not_harmed() {
     let mut farm = Farm::new(&[4000, 4000]);
     farm.beat(0, Report::default());

@@ -122,7 +122,8 @@ impl ByteStream for Front {
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
         self.writer(&request)?;
         let mut incoming = request.into_inner();
-        let first = hop(incoming.message()).await?;
+        let first = tokio::time::timeout(HOP_SILENCE_MAX, incoming.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("an upload that does not begin"))??;
         let mut first = first.ok_or_else(|| Status::invalid_argument("an upload without a message"))?;
         let resource = parsed(write_name(&first.resource_name))?;
         let instance = self.instance(&resource.instance)?;

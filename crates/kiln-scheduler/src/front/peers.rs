@@ -68,13 +68,16 @@ pub(crate) async fn hop<T>(answer: impl Future<Output = Result<T, Status>>) -> R
     tokio::time::timeout(HOP_SILENCE_MAX, answer).await.map_err(silent)?
 }
 
+/// Tokens by a worker's name and address, with the time when each was made.
+type Passes = BTreeMap<(String, String), (Instant, Vec<u8>)>;
+
 /// Everybody to speak with.
 pub(crate) struct Peers {
     farm: Farm,
     servers: Pool,
     workers: Pool,
     caches: Vec<Node>,
-    passes: Mutex<BTreeMap<(String, String), (Instant, Vec<u8>)>>,
+    passes: Mutex<Passes>,
 }
 
 impl Peers {

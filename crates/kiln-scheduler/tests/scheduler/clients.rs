@@ -40,7 +40,7 @@ async fn leases_of_others_cannot_be_returned_or_renewed() {
     for (user, client) in [("bob", "d"), ("ann", "other")] {
         farm.release(user, client, vec![returned(&lease, v1::Outcome::Ok)]).await.unwrap();
         let renewed = farm.renew(user, client, vec![lease.clone()]).await.unwrap();
-        assert_eq!(renewed.unknown, [lease.clone()]);
+        assert_eq!(renewed.unknown, std::slice::from_ref(&lease));
     }
     for nonsense in ["", "-", "1", "x-1", &format!("{lease}x"), &lease.replace('-', "-99"), "\u{1F600}"] {
         farm.release("ann", "d", vec![returned(nonsense, v1::Outcome::WorkerFailed)]).await.unwrap();

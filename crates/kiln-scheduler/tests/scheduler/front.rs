@@ -1,28 +1,27 @@
 //! The front door, over real sockets: a REAPI client on one side, workers and cache servers on the other.
 
 use crate::fake_worker::{FakeWorker, Mode};
+use crate::reapi_client::{Client, end, plain_action};
 use crate::support::{Served, beat, loopback, token_of, worker};
 use kiln_cache::{CacheConfig, CacheServer, Instance, Instances};
-use kiln_cas::{Action, Command, Digest, Directory};
+use kiln_cas::{Command, Digest, Directory};
+use kiln_proto::bytestream::WriteRequest;
 use kiln_proto::bytestream::byte_stream_client::ByteStreamClient;
-use kiln_proto::bytestream::{ReadRequest, WriteRequest};
 use kiln_proto::convert::digest_to_wire;
-use kiln_proto::longrunning::operations_client::OperationsClient;
 use kiln_proto::longrunning::{CancelOperationRequest, GetOperationRequest};
 use kiln_proto::reapi;
 use kiln_proto::reapi::action_cache_client::ActionCacheClient;
 use kiln_proto::reapi::capabilities_client::CapabilitiesClient;
-use kiln_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use kiln_proto::reapi::execution_client::ExecutionClient;
-use kiln_proto::status::{missing_in, response_of};
+use kiln_proto::status::missing_in;
 use kiln_proto::v1;
-use kiln_rpc::{Channel, Dial};
+use kiln_rpc::Dial;
 use kiln_scheduler::{Farm, Front, FrontSettings, SchedulerService};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tempfile::TempDir;
+use tonic::Code;
 use tonic::service::Routes;
-use tonic::{Code, Status, Streaming};
 
 struct Setup {
     farm: Farm,
@@ -91,115 +90,6 @@ impl Setup {
         };
         tokio::time::timeout(Duration::from_secs(5), returned).await.expect("leases are returned");
     }
-}
-
-/// A REAPI client.
-struct Client(Channel);
-
-impl Client {
-    fn cas(&self) -> ContentAddressableStorageClient<Channel> {
-        ContentAddressableStorageClient::new(self.0.clone())
-    }
-
-    fn results(&self) -> ActionCacheClient<Channel> {
-        ActionCacheClient::new(self.0.clone())
-    }
-
-    fn operations(&self) -> OperationsClient<Channel> {
-        OperationsClient::new(self.0.clone())
-    }
-
-    async fn upload(&self, instance: &str, blobs: &[&[u8]]) -> Vec<Digest> {
-        let digests: Vec<Digest> = blobs.iter().map(|bytes| Digest::of(bytes)).collect();
-        let requests = digests.iter().zip(blobs).map(|(digest, bytes)| reapi::batch_update_blobs_request::Request {
-            digest: Some(digest_to_wire(digest)),
-            data: bytes.to_vec(),
-            ..Default::default()
-        });
-        let message = reapi::BatchUpdateBlobsRequest {
-            instance_name: instance.to_owned(),
-            requests: requests.collect(),
-            ..Default::default()
-        };
-        let answer = self.cas().batch_update_blobs(message).await.unwrap().into_inner();
-        assert_eq!(answer.responses.len(), blobs.len());
-        assert!(answer.responses.iter().all(|response| response.status.as_ref().is_none_or(|status| status.code == 0)));
-        digests
-    }
-
-    async fn missing(&self, instance: &str, digests: &[Digest]) -> Vec<reapi::Digest> {
-        let message = reapi::FindMissingBlobsRequest {
-            instance_name: instance.to_owned(),
-            blob_digests: digests.iter().map(digest_to_wire).collect(),
-            ..Default::default()
-        };
-        self.cas().find_missing_blobs(message).await.unwrap().into_inner().missing_blob_digests
-    }
-
-    async fn read(&self, instance: &str, digests: &[Digest]) -> Vec<reapi::batch_read_blobs_response::Response> {
-        let message = reapi::BatchReadBlobsRequest {
-            instance_name: instance.to_owned(),
-            digests: digests.iter().map(digest_to_wire).collect(),
-            ..Default::default()
-        };
-        self.cas().batch_read_blobs(message).await.unwrap().into_inner().responses
-    }
-
-    async fn stream(&self, name: String) -> Result<Vec<u8>, Status> {
-        let message = ReadRequest { resource_name: name, ..Default::default() };
-        let mut stream = ByteStreamClient::new(self.0.clone()).read(message).await?.into_inner();
-        let mut bytes = Vec::new();
-        while let Some(part) = stream.message().await? {
-            bytes.extend(part.data);
-        }
-        Ok(bytes)
-    }
-
-    /// Uploads an action that runs `words`, with everything it needs.
-    async fn action(&self, instance: &str, words: &[&str]) -> Digest {
-        let command = Command {
-            arguments: words.iter().map(|word| (*word).to_owned()).collect(),
-            output_paths: vec!["out".to_owned()],
-            ..Default::default()
-        };
-        let (command, root) = (command.encode(), Directory::default().encode());
-        let action = plain_action(&command, Digest::of(&root));
-        self.upload(instance, &[&command, &root, &action]).await[2]
-    }
-
-    async fn execute(&self, instance: &str, action: &Digest) -> Result<Streaming<kiln_proto::longrunning::Operation>, Status> {
-        let message = reapi::ExecuteRequest {
-            instance_name: instance.to_owned(),
-            action_digest: Some(digest_to_wire(action)),
-            ..Default::default()
-        };
-        Ok(ExecutionClient::new(self.0.clone()).execute(message).await?.into_inner())
-    }
-
-    async fn run(&self, instance: &str, action: &Digest) -> reapi::ExecuteResponse {
-        end(self.execute(instance, action).await.unwrap()).await
-    }
-}
-
-fn plain_action(command: &[u8], input_root_digest: Digest) -> Vec<u8> {
-    let action = Action {
-        command_digest: Digest::of(command),
-        input_root_digest,
-        timeout_ms: None,
-        do_not_cache: false,
-        salt: Vec::new(),
-        platform: Vec::new(),
-    };
-    action.encode()
-}
-
-async fn end(mut stream: Streaming<kiln_proto::longrunning::Operation>) -> reapi::ExecuteResponse {
-    while let Some(operation) = stream.message().await.unwrap() {
-        if let Some(response) = response_of(&operation).unwrap() {
-            return response;
-        }
-    }
-    panic!("the stream ended before the run");
 }
 
 fn status_of(response: &reapi::ExecuteResponse) -> Code {

@@ -3,6 +3,7 @@
 mod clients;
 mod fake_worker;
 mod front;
+mod reapi_client;
 mod support;
 mod time;
 mod wire;

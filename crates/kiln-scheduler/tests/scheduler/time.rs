@@ -265,3 +265,24 @@ async fn a_stopping_scheduler_answers_who_waits() {
     farm.release("ann", "d", vec![returned(&held, v1::Outcome::Ok)]).await.unwrap();
     assert_eq!(farm.stats().await.unwrap().leased, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn metrics_show_states_and_counters() {
+    let farm = settled().await;
+    join(&farm, worker("w", 4)).await;
+    farm.acquire("ann", "d", ask(3, 0)).await.unwrap();
+    // Suspect since 1.5 s, and the numbers are at most a second old.
+    tokio::time::sleep(Duration::from_millis(2700)).await;
+    let registry = kiln_rpc::metrics::Registry::default();
+    registry.register(farm.metrics());
+    let page = registry.text();
+    for line in [
+        "kiln_scheduler_grants_total 3",
+        "kiln_scheduler_workers{state=\"suspect\"} 1",
+        "kiln_scheduler_workers{state=\"silent\"} 0",
+        "kiln_scheduler_leased 3",
+        "kiln_scheduler_slots 4",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line} is not in\n{page}");
+    }
+}
