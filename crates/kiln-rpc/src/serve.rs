@@ -57,13 +57,24 @@ pub struct ServeOptions {
     pub health: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// How long requests in flight may take after the shutdown began.
     pub drain_max: Duration,
+    /// Connections at once; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Requests at once; further ones are answered `RESOURCE_EXHAUSTED`.
+    pub requests_max: usize,
 }
 
 impl ServeOptions {
-    /// Options of a healthy service.
+    /// Options of a healthy service, with the bounds of [`limits`](crate::limits).
     pub fn new(name: &'static str, auth: Arc<Auth>) -> ServeOptions {
-        let health = Arc::new(|| Ok(()));
-        ServeOptions { name, auth, registry: Arc::default(), health, drain_max: DRAIN_MAX }
+        ServeOptions {
+            name,
+            auth,
+            registry: Arc::default(),
+            health: Arc::new(|| Ok(())),
+            drain_max: DRAIN_MAX,
+            connections_max: CONNECTIONS_MAX,
+            requests_max: REQUESTS_MAX,
+        }
     }
 }
 
@@ -107,8 +118,8 @@ pub async fn serve(listeners: Vec<Listener>, routes: Routes, options: ServeOptio
         routes: routes.prepare(),
         registry: options.registry,
         health: options.health,
-        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        connections: Arc::new(Semaphore::new(options.connections_max)),
+        requests: Arc::new(Semaphore::new(options.requests_max)),
         counters,
         lines: Mutex::new(Limiter::new(BAD_PEER_LINES, Duration::from_secs(1), Instant::now())),
     });

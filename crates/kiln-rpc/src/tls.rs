@@ -206,3 +206,23 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     }
     PrivateKeyDer::from_pem_file(path).map_err(|error| file_error(path, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::ExtendedKeyUsagePurpose;
+
+    #[test]
+    fn a_client_shows_what_is_meant_for_clients() {
+        let made = |uses: &[ExtendedKeyUsagePurpose]| {
+            let mut params = rcgen::CertificateParams::new(vec!["node".to_owned()]).unwrap();
+            params.extended_key_usages = uses.to_vec();
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        assert!(is_for_clients(&made(&[])));
+        assert!(is_for_clients(&made(&[ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth])));
+        assert!(!is_for_clients(&made(&[ExtendedKeyUsagePurpose::ServerAuth])));
+        assert!(!is_for_clients(&CertificateDer::from(vec![0x30, 0x80])));
+        assert_eq!(certificate_caller(&made(&[])), None);
+    }
+}

@@ -78,12 +78,16 @@ impl Served {
     }
 
     async fn with_drain(address: &str, tls: Option<&TlsFiles>, drain_max: Duration) -> Served {
+        Served::with(address, tls, |options| options.drain_max = drain_max).await
+    }
+
+    async fn with(address: &str, tls: Option<&TlsFiles>, change: impl FnOnce(&mut ServeOptions)) -> Served {
         let tls = tls.map(|files| Arc::new(ServerTls::from_files(files).unwrap()));
         let listener = Listener::bind(&address.parse().unwrap(), tls, false).await.unwrap();
         let token = |role, text: &str| (role, format!("{role}-1"), Token::new(text).unwrap());
         let credentials = Credentials::from_tokens([token(Role::User, USER_TOKEN), token(Role::Admin, ADMIN_TOKEN)]);
         let mut options = ServeOptions::new("test", Arc::new(Auth::new(Arc::new(credentials))));
-        options.drain_max = drain_max;
+        change(&mut options);
         let (service, registry, address) = (WhoAmI::default(), options.registry.clone(), listener.address().clone());
         let routes = Routes::new(CapabilitiesServer::new(service.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -459,4 +463,52 @@ async fn a_certificate_without_a_role_is_no_credential_and_no_obstacle() {
     refused(who(served.channel(&dial)).await, Code::Unauthenticated);
     dial.token = Some(Token::new(USER_TOKEN).unwrap());
     assert_eq!(who(served.channel(&dial)).await.unwrap(), "user-1 user");
+}
+
+#[tokio::test]
+async fn requests_above_the_bound_are_turned_away_at_once() {
+    let served = Served::with("127.0.0.1:0", None, |options| options.requests_max = 1).await;
+    let channel = served.channel(&token(USER_TOKEN));
+    let waiting = tokio::spawn(ask(channel.clone(), "wait"));
+    served.service.entered.notified().await;
+    refused(who(channel.clone()).await, Code::ResourceExhausted);
+    assert!(served.registry.text().contains("\nkiln_rpc_overloaded_total 1\n"));
+    served.service.go.notify_one();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(who(channel).await.unwrap(), "user-1 user", "there is room again");
+}
+
+#[tokio::test]
+async fn connections_above_the_bound_wait_for_one_to_end() {
+    let served = Served::with("127.0.0.1:0", None, |options| options.connections_max = 1).await;
+    let first = served.raw().await;
+    // Taken by the kernel, not by the server.
+    let mut second = tokio::spawn(ask(served.channel(&token(USER_TOKEN)), ""));
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut second).await.is_err());
+    drop(first);
+    assert_eq!(second.await.unwrap().unwrap(), "user-1 user");
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed_in_time() {
+    let served = Served::start("127.0.0.1:0", None).await;
+    let mut silent = served.raw().await;
+    let begin = Instant::now();
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+    let took = begin.elapsed();
+    assert!(took >= kiln_rpc::limits::HANDSHAKE_TIMEOUT - Duration::from_millis(100), "{took:?}");
+    assert_eq!(who(served.channel(&token(USER_TOKEN))).await.unwrap(), "user-1 user");
+}
+
+#[tokio::test]
+async fn a_pool_is_bounded_and_keeps_what_is_used() {
+    let pool = kiln_rpc::Pool::with_capacity(Dial::default(), 2);
+    assert!(pool.is_empty());
+    for port in [1, 2, 1, 3, 4] {
+        pool.get(&Address::tcp("127.0.0.1", port), "").unwrap();
+        assert!(pool.len() <= 2);
+    }
+    pool.forget(&Address::tcp("127.0.0.1", 4));
+    assert_eq!(pool.len(), 1);
+    assert!(pool.get(&Address::tcp("127.0.0.1", 5), "a b").is_ok(), "without TLS no name is expected");
 }

@@ -228,3 +228,48 @@ fn garbage_on_the_daemons_socket_harms_nobody() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait().code(), Some(0));
 }
+
+/// A port that was free a moment ago.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_cache_finds_its_scheduler_again() {
+    let home = Home::new();
+    let address = free_address();
+    let scheduler = ["scheduler", "--listen", &address];
+    let mut first = home.start(&scheduler);
+    first.hear("scheduler listens at ");
+    let mut cache = home.start(&[&CACHE[..], &["--farm-schedulers", &address, "--name", "c1"]].concat());
+    first.hear("registered cache server c1");
+    cache.hear("registered with");
+    first.signal(Signal::KILL);
+    first.wait();
+    cache.hear(&format!("scheduler {address}: "));
+    let mut second = home.start(&scheduler);
+    second.hear("registered cache server c1");
+    cache.hear("registered with");
+}
+
+#[test]
+fn a_farm_in_one_process_comes_up_and_goes() {
+    let home = Home::new();
+    let mut all = home.start(&["all", "--worker-name", "w1", "--worker-slots", "1", "--cache-name", "c1"]);
+    let mut waiting = vec!["registered worker w1", "registered cache server c1", "daemon listens at"];
+    while !waiting.is_empty() {
+        let line = all.hear("");
+        waiting.retain(|part| !line.contains(part));
+    }
+    let sockets = ["scheduler", "cache", "worker"].map(|role| home.at(&format!("state/all/{role}.sock")));
+    assert!(sockets.iter().all(|socket| socket.exists()));
+    let status = home.output(&["cli", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let names: Vec<&str> =
+        status["farm"]["workers"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"w1") && names.contains(&"c1"), "{status:#}");
+    all.signal(Signal::TERM);
+    assert_eq!(all.wait().code(), Some(0), "{:#?}", all.rest());
+    assert!(sockets.iter().all(|socket| !socket.exists()));
+}
