@@ -299,6 +299,13 @@ impl Resolver {
         dir.map_or(Answer::Missing, |dir| self.probe(view, dir, (None, base), None))
     }
 
+    /// What stands at a path given as text: not remembered.
+    pub(crate) fn entry_at<V: FileView + ?Sized>(&mut self, view: &V, cwd: u32, spelled: &str) -> Entry {
+        let (prefix, base) = split_name(spelled);
+        let dir = self.dir(view, cwd, prefix.unwrap_or(""));
+        dir.map_or(Entry::Absent, |dir| view.entry(self.dirs[dir.0 as usize].id, base))
+    }
+
     /// Looks in the includer's directory.
     pub(crate) fn beside<V: FileView + ?Sized>(&mut self, view: &V, dir: DirRef, header: HeaderId) -> Answer {
         if let Some(slot) = self.local.get_mut(&(dir, header)) {
@@ -399,33 +406,6 @@ impl Resolver {
             self.searched.push(Searched { name: below, tried: Tried::Dir("/".into()), found: false });
         }
         Some(answer)
-    }
-
-    /// A file whose name is a header's name with an ending, in the directory where the header was looked for.
-    pub(crate) fn with_ending<V: FileView + ?Sized>(
-        &mut self,
-        view: &V,
-        dir: DirRef,
-        header: HeaderId,
-        ending: &str,
-    ) -> (Entry, Option<PathId>) {
-        let (prefix, base, _) = self.parts_of(view, header);
-        let dir = match prefix {
-            None => Some(dir),
-            Some(prefix) => self.subdir(view, dir, prefix),
-        };
-        let Some(dir) = dir else { return (Entry::Absent, None) };
-        let name = format!("{}{ending}", text(&self.parts, base));
-        let entry = view.entry(self.dirs[dir.0 as usize].id, &name);
-        if entry == Entry::Absent {
-            return (entry, None);
-        }
-        let path = self.parts.intern(name.as_bytes()).map(|base| self.path(dir, base));
-        (entry, path)
-    }
-
-    pub(crate) fn list_dir(&self, list: ListRef, at: u16) -> DirRef {
-        self.lists[list.0 as usize].dirs[usize::from(at)]
     }
 }
 

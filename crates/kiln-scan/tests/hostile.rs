@@ -11,7 +11,7 @@ const DIALECTS: &[Dialect] = &[
     Dialect::GNU_C,
     Dialect::GNU_CXX,
     Dialect::ASSEMBLER,
-    Dialect { trigraphs: true, bare_cr: true, modules: true, ..Dialect::GNU_CXX },
+    Dialect { trigraphs: true, modules: true, ..Dialect::GNU_CXX },
     Dialect { line_comments: false, digraphs: false, raw_strings: false, ..Dialect::GNU_C },
 ];
 

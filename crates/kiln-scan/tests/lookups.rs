@@ -130,9 +130,15 @@ fn precompiled_headers_beside_a_first_include() {
     assert!(u.closure().flags.precompiled);
     source("#include <x.h>\n", &["j/x.h"]).finds(&["j/x.h"]).lacks(&[("i", "x.h.gch"), ("j", "x.h.gch")]);
     source("#ifdef M\n#include <c.h>\n#endif\n#include <x.h>\n#define M\n", &["i/c.h", "i/c.h.gch", "i/x.h", "j/x.h.gch"])
-        .finds(&["i/c.h", "i/c.h.gch", "i/x.h", "j/x.h.gch"]);
+        .finds(&["i/c.h", "i/c.h.gch", "i/x.h"]);
     source("", &["x.h", "x.h.gch"]).force(ForcedKind::Include, "x.h").finds(&["x.h", "x.h.gch"]);
     source("#include \"x.h\"\n", &["x.h", "x.h.gch/c"]).is_unprovable("precompiled-header");
+    source("", &["x.h", "x.h.gch"]).force(ForcedKind::Include, "/w/x.h").finds(&["/w/x.h", "/w/x.h.gch"]);
+    source("", &["x.h", "x.h.gch/c"]).force(ForcedKind::Include, "/w/x.h").is_unprovable("precompiled-header");
+    source("", &["/sys/p.h", "/sys/p.h.gch"]).force(ForcedKind::Implicit, "p.h").finds(&["/sys/p.h", "/sys/p.h.gch"]);
+    source("", &["a.c.gch"]).finds(&["a.c.gch"]);
+    source("", &[]).lacks(&[("", "a.c.gch")]);
+    source("#include <x.h>\n", &["i/x.h", "j/x.h.gch"]).finds(&["i/x.h"]);
     let mut u = source("", &["x.h", "x.h.pch"]).force(ForcedKind::Include, "x.h");
     u.compiler = Compiler::Clang;
     u.is_unprovable("precompiled-header");

@@ -7,7 +7,6 @@ const IDENT: u8 = 1;
 const SPACE: u8 = 2;
 const STOP: u8 = 4;
 const STOP_TRIGRAPH: u8 = 8;
-const STOP_CR: u8 = 16;
 
 const CLASS: [u8; 256] = classes();
 
@@ -22,14 +21,11 @@ const fn classes() -> [u8; 256] {
         if matches!(c, b' ' | b'\t' | b'\r' | 0x0b | 0x0c | 0) {
             table[i] |= SPACE;
         }
-        if matches!(c, b'\n' | b'\\' | b'/' | b'"' | b'\'') {
+        if matches!(c, b'\n' | b'\r' | b'\\' | b'/' | b'"' | b'\'') {
             table[i] |= STOP;
         }
         if c == b'?' {
             table[i] |= STOP_TRIGRAPH;
-        }
-        if c == b'\r' {
-            table[i] |= STOP_CR;
         }
         i += 1;
     }
@@ -60,9 +56,6 @@ impl<'a> Cursor<'a> {
         let mut stop = STOP;
         if dialect.trigraphs {
             stop |= STOP_TRIGRAPH;
-        }
-        if dialect.bare_cr {
-            stop |= STOP_CR;
         }
         let pos = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         Self { bytes, pos, dialect, stop }
@@ -95,7 +88,7 @@ impl<'a> Cursor<'a> {
         loop {
             match self.bytes.get(p) {
                 Some(b'\n') => return Some(p + 1),
-                Some(b'\r') if self.dialect.bare_cr && self.byte(p + 1) != b'\n' => return Some(p + 1),
+                Some(b'\r') if self.byte(p + 1) != b'\n' => return Some(p + 1),
                 Some(&c) if is_space(c) => p += 1,
                 Some(_) => return None,
                 None => return Some(p),
@@ -144,7 +137,7 @@ impl<'a> Cursor<'a> {
             };
             return (to, 3);
         }
-        if c == b'\r' && self.dialect.bare_cr && self.byte(self.pos + 1) != b'\n' {
+        if c == b'\r' && self.byte(self.pos + 1) != b'\n' {
             return (b'\n', 1);
         }
         (c, 1)
@@ -213,13 +206,12 @@ impl<'a> Cursor<'a> {
     fn line_comment(&mut self) {
         loop {
             let rest = &self.bytes[self.pos..];
-            let found = if self.dialect.bare_cr { memchr::memchr2(b'\n', b'\r', rest) } else { memchr::memchr(b'\n', rest) };
-            let Some(offset) = found else {
+            let Some(offset) = memchr::memchr2(b'\n', b'\r', rest) else {
                 self.pos = self.bytes.len();
                 return;
             };
             let end = self.pos + offset;
-            if self.bytes[end] == b'\r' && self.byte(end + 1) == b'\n' {
+            if self.bytes[end] == b'\r' && self.bytes.get(end + 1) == Some(&b'\n') {
                 self.pos = end + 1;
                 if self.spliced(end + 1, 0).is_none() {
                     return;
@@ -237,7 +229,10 @@ impl<'a> Cursor<'a> {
     /// If the newline at `newline` is spliced away, where the backslash stands.
     pub(super) fn spliced(&self, newline: usize, floor: usize) -> Option<usize> {
         let mut p = newline;
-        while p > floor && is_space(self.bytes[p - 1]) {
+        if p > floor && self.bytes[p - 1] == b'\r' && self.bytes.get(p) == Some(&b'\n') {
+            p -= 1;
+        }
+        while p > floor && is_space(self.bytes[p - 1]) && self.bytes[p - 1] != b'\r' {
             p -= 1;
         }
         if p > floor && self.bytes[p - 1] == b'\\' {
@@ -254,7 +249,7 @@ impl<'a> Cursor<'a> {
         let mut p = pos;
         while p > floor {
             let c = self.bytes[p - 1];
-            if c != b'\n' && !(c == b'\r' && self.dialect.bare_cr) {
+            if c != b'\n' && c != b'\r' {
                 return Some(c);
             }
             p = self.spliced(p - 1, floor)?;

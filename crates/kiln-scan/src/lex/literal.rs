@@ -43,7 +43,7 @@ impl Cursor<'_> {
         let mut p = self.pos;
         while len < 4 && p > 0 {
             let c = self.bytes[p - 1];
-            if c == b'\n' {
+            if c == b'\n' || c == b'\r' {
                 match self.spliced(p - 1, 0) {
                     Some(backslash) => p = backslash,
                     None => break,
@@ -57,7 +57,11 @@ impl Cursor<'_> {
             len += 1;
             p -= 1;
         }
-        matches!(&word[..len], b"R" | b"RL" | b"Ru" | b"RU" | b"R8u")
+        match &word[..len] {
+            b"R" | b"RL" => true,
+            b"Ru" | b"RU" | b"R8u" => self.dialect.raw_unicode,
+            _ => false,
+        }
     }
 
     /// From the quote of a raw string to behind its end; without one, an ordinary string or the end of the file.
@@ -92,7 +96,7 @@ impl Cursor<'_> {
         let mut first = 0u8;
         while p > 0 {
             let c = self.bytes[p - 1];
-            if c == b'\n' {
+            if c == b'\n' || c == b'\r' {
                 match self.spliced(p - 1, 0) {
                     Some(backslash) => p = backslash,
                     None => break,

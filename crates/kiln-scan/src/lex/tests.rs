@@ -140,10 +140,13 @@ fn digraphs() {
 }
 
 #[test]
-fn carriage_returns_alone_end_lines_for_clang() {
-    let clang = Dialect { bare_cr: true, ..Dialect::GNU_C };
-    check_in(clang, "#include <a.h>\r#include <b.h>\r\n// x\r#include <c.h>\n", &["1:<a.h>", "1:<b.h>", "2:<c.h>"]);
-    check_in(Dialect::GNU_C, "#include <a.h>\r#include <b.h>\n", &["1:<a.h>"]);
+fn carriage_returns_alone_end_lines() {
+    check("#include <a.h>\r#include <b.h>\r\n// x\r#include <c.h>\n", &["1:<a.h>", "1:<b.h>", "2:<c.h>"]);
+    check("// x \\\r#include <a.h>\n", &[]);
+    check("// x \\\r \n#include <a.h>\n", &["2:<a.h>"]);
+    check("// x \\\r", &[]);
+    check("/* *\\\r/ #include <a.h>\r", &["1:<a.h>"]);
+    check("#include <a.h> \\ \r\n#include <b.h>\r", &["1:<a.h>"]);
 }
 
 #[test]

@@ -7,9 +7,8 @@ use crate::directives::Lookup;
 use crate::names::HeaderId;
 use crate::request::ForcedKind;
 use crate::resolve::{Answer, DirRef, Found, join};
-use crate::search::Compiler;
 use crate::unprovable::Unprovable;
-use crate::view::{Entry, FileView};
+use crate::view::FileView;
 
 use super::eval::Truth;
 use super::{LOOKUPS_MAX, Scan};
@@ -27,11 +26,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             return found.map_or(Ok(()), |f| self.record_from(f, Reason::Embedded, node, line).map(drop));
         }
         if self.nodes[node as usize].main && self.pch_line.is_some_and(|last| line <= last) {
-            let unconditional = self.is_unconditional(node, header, line);
-            self.precompiled(Some(self.nodes[node as usize].dir), how.quoted, header)?;
-            if unconditional {
-                self.pch_line = Some(line);
-            }
+            self.precompiled_first(node, how.quoted, header, line)?;
         }
         let answers = self.candidates(node, how, header)?;
         for answer in answers.into_iter().flatten() {
@@ -189,12 +184,12 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             if self.resolver.header(self.view, header).invalid {
                 return Err(Unprovable::NotUtf8 { path: request.source.clone(), line: 0 });
             }
+            self.precompiled_forced(forced.kind, header)?;
             let here = self.resolver.dir(self.view, self.cwd, "");
             let answer = match (forced.kind, self.resolver.absolute(self.view, self.cwd, header), here) {
                 (_, Some(answer), _) => answer,
                 (ForcedKind::Implicit, ..) | (_, _, None) => self.plain_angled(header),
                 (ForcedKind::Include | ForcedKind::Imacros, None, Some(here)) => {
-                    self.precompiled(Some(here), true, header)?;
                     match self.resolver.beside(self.view, here, header) {
                         Answer::Missing => self.resolver.along(self.view, self.list, 0, header),
                         answer => answer,
@@ -218,72 +213,5 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     fn plain_angled(&mut self, header: HeaderId) -> Answer {
         let from = self.resolver.angle(self.list);
         self.resolver.along(self.view, self.list, from, header)
-    }
-
-    /// Whether an include of the source stands outside of every conditional.
-    fn is_unconditional(&self, node: u32, header: HeaderId, line: u32) -> bool {
-        let d = &self.nodes[node as usize].directives;
-        let (start, end) = d.blocks[d.root as usize].items;
-        d.items[start as usize..end as usize]
-            .iter()
-            .any(|item| matches!(item, crate::directives::Item::Include { header: h, line: l, .. } if *h == header && *l == line))
-    }
-
-    /// Precompiled headers that would be read in place of a first include: in every directory where the header is looked for.
-    fn precompiled(&mut self, beside: Option<DirRef>, quoted: bool, header: HeaderId) -> Result<(), Unprovable> {
-        let endings: &[&str] = match self.request.compiler {
-            Compiler::Gcc => &[".gch"],
-            Compiler::Clang => &[".pch", ".gch"],
-        };
-        let name = Arc::clone(&self.resolver.header(self.view, header).name);
-        if name.starts_with('/') {
-            return self.precompiled_absolute(&name, endings);
-        }
-        let beside = beside.filter(|_| quoted && !self.request.search.ignore_includer);
-        let from = if quoted { 0 } else { self.resolver.angle(self.list) };
-        let dirs = (from..self.resolver.list_len(self.list)).map(|at| self.resolver.list_dir(self.list, at));
-        let dirs: Vec<DirRef> = beside.into_iter().chain(dirs).collect();
-        for ending in endings {
-            for &dir in &dirs {
-                self.spend(1)?;
-                match self.resolver.with_ending(self.view, dir, header, ending) {
-                    (Entry::Absent, _) | (_, None) => {
-                        let name = format!("{name}{ending}").into();
-                        let tried = Tried::Dir(Arc::clone(self.resolver.spelled(dir)));
-                        self.resolver.searched.push(Searched { name, tried, found: true });
-                    }
-                    (Entry::File(_), Some(_)) if self.request.compiler == Compiler::Gcc => {
-                        let path = join(self.resolver.spelled(dir), &format!("{name}{ending}"));
-                        self.precompiled_file(&path)?;
-                    }
-                    (_, Some(path)) => {
-                        let path = self.resolver.path_text(path).to_string();
-                        return Err(Unprovable::PrecompiledHeader { path });
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn precompiled_absolute(&mut self, name: &str, endings: &[&str]) -> Result<(), Unprovable> {
-        for ending in endings {
-            let path = format!("{name}{ending}");
-            match self.resolver.file_at(self.view, self.cwd, &path) {
-                Answer::Missing => {}
-                Answer::Found(_) if self.request.compiler == Compiler::Gcc => self.precompiled_file(&path)?,
-                _ => return Err(Unprovable::PrecompiledHeader { path }),
-            }
-        }
-        Ok(())
-    }
-
-    /// gcc checks that a precompiled header fits and else reads the header itself: both are inputs.
-    fn precompiled_file(&mut self, path: &str) -> Result<(), Unprovable> {
-        self.flags.precompiled = true;
-        if let Answer::Found(found) = self.resolver.file_at(self.view, self.cwd, path) {
-            self.record(found, Reason::Precompiled, None, 0)?;
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod computed;
 mod eval;
 mod expand;
 mod include;
+mod precompiled;
 mod slots;
 mod wrappers;
 
@@ -14,7 +15,7 @@ use crate::dialect::Dialect;
 use crate::directives::{Cond, Directives, Item, Mentions};
 use crate::hash::LookupMap;
 use crate::macros::MacroTable;
-use crate::request::{ForcedKind, ScanRequest};
+use crate::request::ScanRequest;
 use crate::resolve::{Answer, DirRef, Found, ListRef, PathId, PhysId, Resolver};
 use crate::unprovable::Unprovable;
 use crate::view::{FileId, FileView};
@@ -233,6 +234,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         };
         let file = self.record(source, Reason::Source, None, 0)?;
         if !self.request.preprocessed {
+            self.precompiled_source()?;
             self.forced()?;
             self.pch_line = self.source_may_be_precompiled().then_some(u32::MAX);
             self.enter(source, file, true)?;
@@ -247,11 +249,6 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             list: self.resolver.list_dirs(self.list),
             searches: std::mem::take(&mut self.resolver.searched),
         })
-    }
-
-    /// Whether nothing but the compiler's own choice is read before the source.
-    fn source_may_be_precompiled(&self) -> bool {
-        self.request.forced.iter().all(|f| f.kind == ForcedKind::Implicit)
     }
 
     fn spend(&mut self, steps: u64) -> Result<(), Unprovable> {

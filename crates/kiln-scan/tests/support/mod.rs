@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kiln_scan::{
-    CommandMacro, Compiler, Dialect, DirId, Directives, Entry, FileId, FileView, Forced, ForcedKind, MacroTable, Names, ReadError,
-    ScanRequest, SearchDirs, SearchList, directives,
+    CommandMacro, Compiler, Dialect, DirId, Directives, Entry, FileId, FileView, Forced, ForcedKind, Language, MacroTable, Names,
+    ReadError, ScanRequest, SearchDirs, SearchList, directives,
 };
 
 /// The machine's files, each asked for once.
@@ -166,7 +166,7 @@ impl CommandLine {
         let mut args = args[1..].iter();
         while let Some(arg) = args.next() {
             let known = WITH_VALUE.iter().filter(|o| arg.starts_with(**o)).max_by_key(|o| o.len());
-            let Some(option) = known.filter(|o| o.len() == 2 || **o == arg.as_str()) else {
+            let Some(option) = known else {
                 match arg.as_str() {
                     "-c" | "-S" | "-E" | "-M" | "-MM" | "-MD" | "-MMD" | "-MP" => {}
                     other if other.starts_with("-Wp,") || other.starts_with("-Wa,") => {}
@@ -205,23 +205,16 @@ impl CommandLine {
     }
 
     fn dialect(&self) -> Dialect {
-        let std = self.others.iter().rev().find_map(|o| o.strip_prefix("-std=")).unwrap_or("");
-        let base = match self.language.as_str() {
-            "c++" => Dialect::GNU_CXX,
-            "assembler-with-cpp" => Dialect::ASSEMBLER,
-            _ => Dialect::GNU_C,
+        let standard = self.others.iter().rev().find_map(|o| o.strip_prefix("-std=")).unwrap_or("");
+        let (compiler, major) = if self.is_clang() { (Compiler::Clang, 14) } else { (Compiler::Gcc, 12) };
+        let language = match self.language.as_str() {
+            "c++" => Language::Cxx,
+            "assembler-with-cpp" => Language::Assembler,
+            _ => Language::C,
         };
-        let strict = std.starts_with('c') && !std.starts_with("c++2") && std != "c++17" && std != "c2x";
-        let old = matches!(std, "c89" | "c90" | "iso9899:1990");
-        let cxx98 = matches!(std, "c++98" | "c++03" | "gnu++98" | "gnu++03");
-        Dialect {
-            trigraphs: strict || self.others.iter().any(|o| o == "-trigraphs" || o == "-ansi"),
-            raw_strings: base.raw_strings && !cxx98 && !(self.language == "c" && (strict || std == "gnu89" || std == "gnu90")),
-            digit_separators: base.digit_separators && !cxx98 && std != "c++11" && std != "gnu++11",
-            line_comments: !old,
-            bare_cr: self.is_clang(),
-            ..base
-        }
+        let dialect = Dialect::select(compiler, major, language, standard);
+        let dialect = dialect.unwrap_or_else(|| panic!("-std={standard} is not known"));
+        Dialect { trigraphs: dialect.trigraphs || self.others.iter().any(|o| o == "-trigraphs"), ..dialect }
     }
 }
 
