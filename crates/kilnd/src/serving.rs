@@ -115,6 +115,21 @@ pub(crate) fn dial_without_token(settings: &Settings) -> anyhow::Result<Dial> {
     Ok(Dial { tls, token: None, tls_name: None, insecure: settings.tls.insecure })
 }
 
+/// How a scheduler at `listen` reaches the caches that its farm has: as a user, for it writes no results of workers.
+///
+/// # Errors
+/// A file is wrong.
+pub(crate) fn dial_caches(settings: &Settings, listen: &[Address]) -> anyhow::Result<Dial> {
+    let dial = dial(settings, Role::User).or_else(|error| dial(settings, Role::Worker).map_err(|_| error))?;
+    let made = loopback_file(settings);
+    // A farm of one machine whose caches are only known once they register.
+    let token = match dial.token {
+        None if listen.iter().all(Address::is_local) && made.exists() => Some(Token::from_file(&made, Role::User)?),
+        token => token,
+    };
+    Ok(Dial { token, ..dial })
+}
+
 /// The token of services on this machine, if all that is dialled is here and they have made one.
 fn loopback_token(settings: &Settings, role: Role) -> anyhow::Result<Option<Token>> {
     let dialled = settings.farm.schedulers.iter().chain(&settings.farm.caches);

@@ -66,7 +66,6 @@ fn a_build_runs_under_links_and_ends_as_it_ended() {
     assert_eq!(output.status.signal(), Some(rustix::process::Signal::USR1.as_raw()), "a signal is passed on");
     let (code, said) = home.ended(&["cli", "run", "no-such-command"]);
     assert!(code == Some(127) && said.contains("no-such-command"), "{said}");
-    home.output(&["cli", "daemon", "stop"]);
 }
 
 #[test]
@@ -81,7 +80,6 @@ fn signals_reach_the_build() {
         build.hear(&format!("got {number}"));
         assert_eq!(build.wait().code(), Some(9));
     }
-    home.output(&["cli", "daemon", "stop"]);
 }
 
 #[test]
@@ -133,5 +131,4 @@ fn verify_tells_equal_from_different() {
     let (code, said) = build("other");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("0 equal, 1 differ") && said.contains("a.c (gcc): a.o: content"), "{said}");
-    home.output(&["cli", "daemon", "stop"]);
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use kiln_daemon::FarmSettings;
 use kiln_rpc::Address;
 use kiln_rpc::Dial;
+use kiln_scheduler::FrontSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::Running;
@@ -35,7 +36,8 @@ pub(crate) async fn run(running: Running) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let others =
         Running { settings: running.settings.clone(), serving: running.serving.clone(), stop: stop.clone(), ready_fd: None };
-    let scheduler = scheduler::start(&others, &[at("scheduler")]).await?;
+    let front = FrontSettings { caches: vec![at("cache")], ..FrontSettings::default() };
+    let scheduler = scheduler::start(&others, front, &[at("scheduler")]).await?;
     let cache = cache::start(&others, farm(), &[at("cache")]).await?;
     let worker = worker::start(&others, farm(), &[at("worker")]).await?;
     let settings = FarmSettings {

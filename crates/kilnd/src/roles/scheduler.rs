@@ -4,19 +4,29 @@ use anyhow::Context;
 use kiln_rpc::Address;
 use kiln_rpc::ServeOptions;
 use kiln_scheduler::Farm;
+use kiln_scheduler::Front;
+use kiln_scheduler::FrontSettings;
 use kiln_scheduler::SchedulerService;
 use tonic::service::Routes;
 
 use super::Running;
 use super::VERSION;
+use crate::serving;
 
-/// Runs a scheduler.
+/// Runs a scheduler, and the front door beside it.
 ///
 /// # Errors
 /// Why it could not start.
 pub(crate) async fn run(running: Running) -> anyhow::Result<()> {
-    let listen = running.settings.scheduler.listen.clone();
-    start(&running, &listen).await?.finish().await
+    let settings = &running.settings;
+    let listen = settings.scheduler.listen.clone();
+    let front = FrontSettings {
+        dial: serving::dial_caches(settings, &listen)?,
+        worker_dial: serving::dial_without_token(settings)?,
+        caches: settings.farm.caches.clone(),
+        client_writable: settings.cache.client_writable.iter().cloned().collect(),
+    };
+    start(&running, front, &listen).await?.finish().await
 }
 
 /// A scheduler that serves.
@@ -28,12 +38,13 @@ pub(crate) struct Serves {
 ///
 /// # Errors
 /// Its address cannot be had.
-pub(crate) async fn start(running: &Running, listen: &[Address]) -> anyhow::Result<Serves> {
+pub(crate) async fn start(running: &Running, front: FrontSettings, listen: &[Address]) -> anyhow::Result<Serves> {
     let listeners = running.serving.listen(listen).await?;
     let farm = Farm::start(VERSION).context("scheduler")?;
     let options = ServeOptions::new("scheduler", running.auth(None));
     options.registry.register(farm.metrics());
-    let routes = Routes::new(SchedulerService::new(farm).into_server());
+    let routes = Routes::new(SchedulerService::new(farm.clone()).into_server());
+    let routes = Front::new(farm, front).add_to(routes);
     let server = kiln_rpc::serve(listeners, routes, options, running.stop.clone().cancelled_owned());
     Ok(Serves { server: tokio::spawn(server) })
 }

@@ -88,6 +88,15 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    fn drop(&mut self) {
+        // A daemon that a word started is nobody's child.
+        if self.at("state/run").exists() {
+            let _ = self.kilnd(&["cli", "daemon", "stop"]).output();
+        }
+    }
+}
+
 fn temp() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
