@@ -122,6 +122,9 @@ impl Analyst<'_> {
         if unit.native {
             return Err(Refused::new("native", "the command asks for this machine's own processor"));
         }
+        if let Some(name) = unit.toolchain_files.first() {
+            return Err(Refused::new("toolchain-file", name.clone()));
+        }
         self.build(unit, toolchain, cwd, epoch)
     }
 

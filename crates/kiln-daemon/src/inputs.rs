@@ -71,7 +71,9 @@ pub(crate) fn enter(
     }
     enter_directories(unit, &asked, cwd, root)?;
     let view = View::new(analyst.files, &analyst.scans.names, epoch);
-    let request = request(&view, unit, &asked, toolchain, cwd);
+    let Some(request) = request(&view, unit, &asked, toolchain, cwd) else {
+        return Err(Refused::new("unknown-standard", unit.source.clone()));
+    };
     match settle(analyst.scans, &view, &request, cwd) {
         Ok(closure) => {
             check_flags(&closure, unit, toolchain)?;
@@ -167,7 +169,7 @@ fn dirs_of(unit: &Invocation, kind: SearchKind) -> Vec<String> {
     dirs.map(|dir| in_sysroot(unit, &dir.path, dir.in_sysroot)).collect()
 }
 
-fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolchain, cwd: &str) -> ScanRequest {
+fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolchain, cwd: &str) -> Option<ScanRequest> {
     let compiler = match toolchain.family {
         Family::Gcc => Compiler::Gcc,
         Family::Clang => Compiler::Clang,
@@ -190,21 +192,20 @@ fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolch
     dirs.system.extend(dirs_of(unit, SearchKind::SystemAfter));
     let mut forced = vec![Forced { name: "stdc-predef.h".to_owned(), kind: ForcedKind::Implicit }];
     forced.extend(unit.forced_includes.iter().map(forced_include));
-    let mut assembler_dirs = dirs_of(unit, SearchKind::Normal);
-    assembler_dirs.extend(dirs_of(unit, SearchKind::Assembler));
-    ScanRequest {
+    let assembler_dirs = unit.assembler_dirs().map(|dir| in_sysroot(unit, &dir.path, dir.in_sysroot)).collect();
+    Some(ScanRequest {
         source: unit.source.clone(),
         cwd: cwd.to_owned(),
-        dialect: dialect(unit, compiler),
+        dialect: dialect(unit, compiler, &toolchain.version)?,
         compiler,
         search: Arc::new(SearchList::assemble(view, cwd, &dirs, compiler)),
         predefined: Arc::clone(&asked.macros),
         command_macros: unit.macros.iter().map(command_macro).collect(),
         forced,
         assembler_dirs,
-        embed_dirs: Vec::new(),
+        embed_dirs: dirs_of(unit, SearchKind::Embed),
         preprocessed: !unit.language.is_preprocessed_first() || unit.expanded.iter().any(|argument| argument == "-fpreprocessed"),
-    }
+    })
 }
 
 fn env_path(unit: &Invocation, name: &str) -> Vec<String> {
@@ -225,37 +226,24 @@ fn command_macro(op: &MacroOp) -> CommandMacro {
     }
 }
 
-/// The lexical rules of a unit. Where the exact standard does not change which lines are directives, the GNU dialect stands.
-fn dialect(unit: &Invocation, compiler: Compiler) -> Dialect {
-    let base = match unit.language {
-        Language::Cxx | Language::ObjCxx | Language::CxxPreprocessed | Language::ObjCxxPreprocessed => Dialect::GNU_CXX,
-        Language::AssemblerWithCpp | Language::Assembler => Dialect::ASSEMBLER,
-        _ => Dialect::GNU_C,
+/// The lexical rules of a unit; `None` for a standard that the scanner does not know.
+fn dialect(unit: &Invocation, compiler: Compiler, version: &str) -> Option<Dialect> {
+    let language = match unit.language {
+        Language::Cxx | Language::ObjCxx | Language::CxxPreprocessed | Language::ObjCxxPreprocessed => kiln_scan::Language::Cxx,
+        Language::AssemblerWithCpp | Language::Assembler => kiln_scan::Language::Assembler,
+        _ => kiln_scan::Language::C,
     };
+    let ansi = if language == kiln_scan::Language::Cxx { "c++98" } else { "c90" };
     let standard = unit.expanded.iter().rev().find_map(|argument| match argument.as_str() {
-        "-ansi" => Some(if base.cplusplus { "c++98" } else { "c90" }),
-        other => other.strip_prefix("-std="),
+        "-ansi" | "--ansi" => Some(ansi),
+        other => other.strip_prefix("-std=").or_else(|| other.strip_prefix("--std=")),
     });
-    let standard = standard.unwrap_or("");
-    let strict = !standard.is_empty() && !standard.starts_with("gnu");
-    let old_c = strict && matches!(standard, "c89" | "c90" | "iso9899:1990" | "iso9899:199409");
-    let raw_strings = match base.cplusplus {
-        true => base.raw_strings && !matches!(standard, "c++98" | "c++03" | "gnu++98" | "gnu++03"),
-        false => base.raw_strings && !strict && !matches!(standard, "gnu89" | "gnu90"),
-    };
-    let modern = standard.is_empty() || ["20", "2a", "23", "2b", "26", "2c"].iter().any(|year| standard.ends_with(year));
-    let trigraphs = unit.expanded.iter().any(|argument| argument == "-trigraphs")
-        || strict
-            && !["17", "1z", "20", "2a", "23", "2b", "26", "2c"].iter().any(|year| base.cplusplus && standard.ends_with(year));
-    Dialect {
-        line_comments: !old_c,
-        raw_strings,
-        digraphs: base.digraphs && !old_c,
-        trigraphs,
-        modules: base.cplusplus && modern && unit.expanded.iter().any(|argument| argument.starts_with("-fmodules")),
-        bare_cr: compiler == Compiler::Clang,
-        ..base
-    }
+    let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    let mut dialect = Dialect::select(compiler, major, language, standard.unwrap_or(""))?;
+    let says = |option: &str| unit.expanded.iter().any(|argument| argument == option);
+    dialect.trigraphs |= says("-trigraphs") || says("--trigraphs");
+    dialect.modules |= unit.expanded.iter().any(|argument| argument.starts_with("-fmodules"));
+    Some(dialect)
 }
 
 /// The compiler's own list. What it does not see (`__has_include`, `.incbin`, `#embed`) is only allowed where the scanner could

@@ -234,6 +234,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
     let Some(farm) = daemon.farm.clone() else {
         return run_here(daemon, unit, None).await;
     };
+    farm.first_look().await;
     if daemon.settings.remote_cache
         && farm.is_up()
         && let Some(remote) = farm.look_up(unit).await

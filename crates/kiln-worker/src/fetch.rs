@@ -6,7 +6,7 @@ use kiln_rpc::Pool;
 use kiln_store::DiskStore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tokio::sync::OnceCell;
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient};
@@ -17,7 +17,8 @@ const PEERS_MAX: usize = 8;
 /// Instance whose blobs nodes share.
 pub(crate) const INSTANCE: &str = "main";
 
-type Flight = Arc<OnceCell<bool>>;
+/// Closed when whoever fetches the blob is done with it, or was cancelled.
+type Flight = watch::Receiver<()>;
 
 /// Fetches blobs for one worker.
 pub(crate) struct Fetcher {
@@ -57,32 +58,27 @@ impl Fetcher {
 
     /// Brings what can be had of `digests`; answers those that nobody has. Two jobs that want one blob fetch it once.
     pub(crate) async fn fetch(self: &Arc<Fetcher>, digests: &[Digest]) -> Vec<Digest> {
+        let (landed, flight) = watch::channel(());
         let mut mine = Vec::new();
         let mut others = Vec::new();
         {
             let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
             for digest in digests {
                 match flights.get(digest) {
-                    Some(flight) => others.push((*digest, Arc::clone(flight))),
+                    Some(flight) => others.push((*digest, flight.clone())),
                     None => {
-                        flights.insert(*digest, Arc::default());
+                        flights.insert(*digest, flight.clone());
                         mine.push(*digest);
                     }
                 }
             }
         }
-        let landing = Landing { fetcher: self, digests: mine.clone() };
+        let landing = Landing { fetcher: self, digests: mine.clone(), _landed: landed };
         let mut missing = self.fetch_now(&mine).await;
-        for digest in &mine {
-            let flight = self.flights.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
-            if let Some(flight) = flight {
-                let _ = flight.set(!missing.contains(digest));
-            }
-        }
         drop(landing);
-        for (digest, flight) in others {
-            // Whoever fetched it may have been cancelled; then it is neither here nor known to be nowhere.
-            let _ = flight.get_or_init(|| async { false }).await;
+        for (digest, mut flight) in others {
+            // Nothing is ever sent: this ends when the sender is gone.
+            while flight.changed().await.is_ok() {}
             if !self.store.contains(&digest) {
                 missing.push(digest);
             }
@@ -157,6 +153,7 @@ impl Fetcher {
 struct Landing<'a> {
     fetcher: &'a Fetcher,
     digests: Vec<Digest>,
+    _landed: watch::Sender<()>,
 }
 
 impl Drop for Landing<'_> {

@@ -18,6 +18,9 @@ use crate::analyse::Analysed;
 /// How often schedulers are asked for news; also how soon a farm that came back is noticed.
 const POLL: Duration = Duration::from_secs(1);
 
+/// Longest wait of a daemon's first units for the first look at the schedulers.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
+
 /// Longest wait of one Acquire call on a full farm; then it is asked again, so that a dead scheduler is noticed.
 pub(crate) const ACQUIRE_WAIT_MS: u32 = 2000;
 
@@ -96,11 +99,15 @@ pub(crate) struct Farm {
     pub(crate) workers: Pool,
     pub(crate) servers: Pool,
     pub(crate) known: Known,
+    /// Held while shared blobs are brought to a cache server.
+    pub(crate) sharing: tokio::sync::Mutex<()>,
     schedulers: Vec<Channel>,
     client_id: String,
     nodes: RwLock<Vec<Node>>,
     current: AtomicUsize,
     up: watch::Sender<bool>,
+    /// The schedulers have been looked at once.
+    looked: watch::Sender<bool>,
     waiting: AtomicUsize,
     last_error: Mutex<String>,
     returns: mpsc::Sender<(usize, Released)>,
@@ -123,11 +130,13 @@ impl Farm {
             workers: Pool::new(settings.worker_dial.clone()),
             servers: Pool::new(settings.dial.clone()),
             known: Known::default(),
+            sharing: tokio::sync::Mutex::default(),
             schedulers,
             client_id,
             nodes: RwLock::default(),
             current: AtomicUsize::new(0),
             up: watch::Sender::new(false),
+            looked: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
             last_error: Mutex::default(),
             returns,
@@ -148,6 +157,12 @@ impl Farm {
     /// Tells changes of [`Farm::is_up`].
     pub(crate) fn watch_up(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
+    }
+
+    /// Waits until the schedulers have been looked at once: the first units of a daemon that just started need not run here.
+    pub(crate) async fn first_look(&self) {
+        let mut looked = self.looked.subscribe();
+        let _ = tokio::time::timeout(FIRST_LOOK_MAX, looked.wait_for(|looked| *looked)).await;
     }
 
     /// Why there is no farm, for people.
@@ -311,6 +326,7 @@ async fn watch_schedulers(farm: Arc<Farm>) {
     while !farm.stopped.load(Ordering::SeqCst) {
         // A scheduler that stopped answering must not hold up the news that another is there.
         let _ = tokio::time::timeout(3 * POLL, farm.poll()).await;
+        farm.looked.send_replace(true);
         let _ = tokio::time::timeout(POLL, farm.renew()).await;
         tokio::time::sleep(POLL).await;
     }

@@ -51,7 +51,13 @@ impl Farm {
         for cache in &caches {
             let shared = unit.blobs.keys().filter(|digest| !own.contains(digest));
             let here = shared.filter(|digest| home(&caches, |node| &node.name, digest).is_some_and(|node| node.name == cache.name));
-            let unknown = self.known.unknown(&cache.name, here);
+            let here: Vec<&Digest> = here.collect();
+            if self.known.unknown(&cache.name, here.iter().copied()).is_empty() {
+                continue;
+            }
+            // One unit at a time brings what is new: in a cold burst the others find it done, and send nothing twice.
+            let _turn = self.sharing.lock().await;
+            let unknown = self.known.unknown(&cache.name, here.into_iter());
             if unknown.is_empty() {
                 continue;
             }
