@@ -100,7 +100,7 @@ async fn a_second_signal_ends_what_still_drains() {
     let digest = "0".repeat(64);
     let first = WriteRequest {
         resource_name: format!("main/uploads/u/blobs/{digest}/100"),
-        data: b"x".to_vec().into(),
+        data: b"x".to_vec(),
         ..Default::default()
     };
     feed.send(first).await.unwrap();

@@ -18,23 +18,23 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Longest wait for anything that is going to happen, on a machine at load 100.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with programs and state.
-pub struct Home {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Home {
+    pub(crate) dir: tempfile::TempDir,
     kilnd: PathBuf,
     path: OsString,
 }
 
 impl Home {
     /// With the built `kilnd`.
-    pub fn new() -> Home {
+    pub(crate) fn new() -> Home {
         Home { dir: temp(), kilnd: env!("CARGO_BIN_EXE_kilnd").into(), path: std::env::var_os("PATH").unwrap() }
     }
 
     /// With `kilnd` beside a `kiln` that runs what it is given, and a PATH with these scripts alone besides the system's.
-    pub fn with_programs(scripts: &[(&str, &str)]) -> Home {
+    pub(crate) fn with_programs(scripts: &[(&str, &str)]) -> Home {
         let dir = temp();
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
@@ -48,12 +48,12 @@ impl Home {
         Home { dir, kilnd, path }
     }
 
-    pub fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file of mode 600.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = self.at(name);
         std::fs::write(&path, text).unwrap();
@@ -62,7 +62,7 @@ impl Home {
     }
 
     /// `kilnd ARGS` with this home's state and nothing of the machine's settings.
-    pub fn kilnd(&self, args: &[&str]) -> Command {
+    pub(crate) fn kilnd(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.kilnd);
         command.args(args).env_clear().env("PATH", &self.path).env("HOME", self.dir.path()).env("KILN_DIR", self.at("state"));
         command.stdin(Stdio::null()).current_dir(self.dir.path());
@@ -71,19 +71,19 @@ impl Home {
 
     /// Runs it to its end.
     #[track_caller]
-    pub fn output(&self, args: &[&str]) -> Output {
+    pub(crate) fn output(&self, args: &[&str]) -> Output {
         self.kilnd(args).output().unwrap()
     }
 
     /// Runs it to its end and says how it ended and what it wrote to stderr.
     #[track_caller]
-    pub fn ended(&self, args: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn ended(&self, args: &[&str]) -> (Option<i32>, String) {
         let output = self.output(args);
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 
     /// Starts a service.
-    pub fn start(&self, args: &[&str]) -> Service {
+    pub(crate) fn start(&self, args: &[&str]) -> Service {
         Service::start(self.kilnd(args))
     }
 }
@@ -111,7 +111,7 @@ fn script(path: &Path, body: &str) {
 }
 
 /// A running service. Dropping it kills it.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     lines: Receiver<String>,
     heard: Vec<String>,
@@ -126,13 +126,13 @@ impl Service {
         Service { child, lines, heard: Vec::new() }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for a line that holds `part`; what follows `part` in it.
     #[track_caller]
-    pub fn hear(&mut self, part: &str) -> String {
+    pub(crate) fn hear(&mut self, part: &str) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
@@ -147,23 +147,23 @@ impl Service {
     }
 
     /// Every line said so far and until the end, which must be near.
-    pub fn rest(&mut self) -> Vec<String> {
+    pub(crate) fn rest(&mut self) -> Vec<String> {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.heard.push(line);
         }
         std::mem::take(&mut self.heard)
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 }
@@ -177,7 +177,7 @@ impl Drop for Service {
 
 /// Writes `bytes`, ends writing, and waits until the other side has closed.
 #[track_caller]
-pub fn closes(mut stream: impl Read + std::io::Write, end: impl FnOnce(), bytes: &[u8]) {
+pub(crate) fn closes(mut stream: impl Read + std::io::Write, end: impl FnOnce(), bytes: &[u8]) {
     // The other side may be gone before all is written.
     let _ = stream.write_all(bytes);
     end();
