@@ -6,11 +6,12 @@ use crate::wire::{SPEC_BYTES_MAX, Writer};
 use crate::{JobOutcome, JobSpec, JobUser, LaidRoot, Rung, RungReport, SandboxError, socket};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::MemfdFlags;
+use rustix::process::Signal;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,8 +83,8 @@ impl Sandbox {
             roots: utf8(&config.roots)?,
             rung: config.rung,
             job_user: config.job_user,
-            cgroups: config.cgroups.iter().map(utf8).collect::<Result<_, _>>()?,
-            host_paths: config.host_paths.iter().map(utf8).collect::<Result<_, _>>()?,
+            cgroups: config.cgroups.iter().map(|path| utf8(path)).collect::<Result<_, _>>()?,
+            host_paths: config.host_paths.iter().map(|path| utf8(path)).collect::<Result<_, _>>()?,
         };
         let (program, args) = config.helper_argv.split_first().ok_or_else(|| failed("no helper is configured".into()))?;
         let (ours, theirs) = socket::pair()?;
@@ -123,6 +124,11 @@ impl Sandbox {
         &self.report
     }
 
+    /// Process of the helper, to be named in logs.
+    pub fn helper_pid(&self) -> u32 {
+        self.helper.id()
+    }
+
     /// Starts a job. Returns when its init exists (about a millisecond); callable from several threads.
     ///
     /// # Errors
@@ -157,7 +163,7 @@ impl Sandbox {
         let mut fds = first.fds.into_iter();
         match (Report::decode(&first.bytes).map_err(io::Error::from)?, fds.next()) {
             (Report::Started, Some(init)) => {
-                let inner = Arc::new(Cancel { init, cancelled: AtomicBool::new(false) });
+                let inner = Arc::new(Cancel { init, signal: self.report.rung.ending_signal(), cancelled: AtomicBool::new(false) });
                 let canceller = Canceller { inner };
                 Ok(JobHandle { canceller, socket: ours, root: Some(spec.root), command: spec.argv.swap_remove(0), over: false })
             }
@@ -174,7 +180,7 @@ impl Drop for Sandbox {
     }
 }
 
-fn utf8(path: &PathBuf) -> Result<String, SandboxError> {
+fn utf8(path: &Path) -> Result<String, SandboxError> {
     path.to_str().map(str::to_owned).ok_or_else(|| SandboxError::Helper(format!("{} is not UTF-8", path.display())))
 }
 
@@ -240,15 +246,22 @@ pub struct Canceller {
 struct Cancel {
     /// The job's init, as a process descriptor: it can never mean another process.
     init: OwnedFd,
+    signal: Signal,
     cancelled: AtomicBool,
+}
+
+impl Cancel {
+    /// A job that is over already is no error.
+    fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.init, self.signal);
+    }
 }
 
 impl Canceller {
     /// Kills every process of the job at once; [`JobHandle::wait`] then returns [`SandboxError::Cancelled`].
     pub fn cancel(&self) {
         self.inner.cancelled.store(true, Ordering::SeqCst);
-        // The kernel kills the whole process namespace with its init. A job that is over already is no error.
-        let _ = rustix::process::pidfd_send_signal(&self.inner.init, rustix::process::Signal::KILL);
+        self.inner.kill();
     }
 }
 
@@ -318,9 +331,9 @@ impl JobHandle {
 
     /// Kills the job and waits until the kernel has reaped all of it, so that its root is free.
     fn end(&self) {
-        let init = &self.canceller.inner.init;
-        let _ = rustix::process::pidfd_send_signal(init, rustix::process::Signal::KILL);
-        let mut fds = [PollFd::new(init, PollFlags::IN)];
+        let cancel = &self.canceller.inner;
+        cancel.kill();
+        let mut fds = [PollFd::new(&cancel.init, PollFlags::IN)];
         while rustix::event::poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
     }
 }

@@ -134,7 +134,6 @@ pub struct CollectedFile {
 }
 
 /// What became of a job.
-#[derive(Debug)]
 pub struct JobOutcome {
     /// How it ended.
     pub ending: Ending,
@@ -157,4 +156,21 @@ pub struct JobOutcome {
     pub wall_us: u64,
     /// Largest resident set of any one of its processes, in bytes.
     pub max_rss_bytes: u64,
+}
+
+impl std::fmt::Debug for JobOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobOutcome")
+            .field("ending", &self.ending)
+            .field("suspected", &self.suspected)
+            .field("stdout", &String::from_utf8_lossy(&self.stdout))
+            .field("stderr", &String::from_utf8_lossy(&self.stderr))
+            .field("outputs", &self.outputs)
+            .field("directories", &self.directories)
+            .field("symlinks", &self.symlinks)
+            .field("cpu_us", &self.cpu_us)
+            .field("wall_us", &self.wall_us)
+            .field("max_rss_bytes", &self.max_rss_bytes)
+            .finish()
+    }
 }

@@ -16,6 +16,18 @@ pub enum Rung {
     None,
 }
 
+impl Rung {
+    /// Whether the kernel kills all of a job when its init dies. Where not, the init is asked, and kills them one by one.
+    pub(crate) fn has_process_namespace(self) -> bool {
+        !matches!(self, Rung::Chroot | Rung::None)
+    }
+
+    /// The signal that ends a job through its init.
+    pub(crate) fn ending_signal(self) -> rustix::process::Signal {
+        if self.has_process_namespace() { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM }
+    }
+}
+
 /// What was found out about this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RungReport {

@@ -26,22 +26,16 @@ const FILES_MAX: u64 = 1 << 20;
 /// How the other limits relate to who else runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Around {
-    /// Processes are counted for this job alone (it has a user namespace of its own).
-    pub(crate) counted_alone: bool,
+    /// Processes that the kernel counts together with the job's.
+    pub(crate) processes_beside: u64,
     /// The address space is to stand in for a bound on memory.
     pub(crate) bound_address_space: bool,
 }
 
-/// Processes that are counted beside the job's own: its init, and one that is just being reaped.
-const PROCESSES_BESIDE: u64 = 2;
-
-/// Where all jobs are counted together, only the kernel's own protection is set; the init counts the job's processes.
-const PROCESSES_TOGETHER: u64 = 16 << 10;
-
 /// Sets the limits of the calling process, which is about to become the job. What the machine's hard limits forbid is
 /// lowered to them.
 pub(crate) fn apply(limits: &Limits, around: Around) {
-    let processes = if around.counted_alone { u64::from(limits.processes) + PROCESSES_BESIDE } else { PROCESSES_TOGETHER };
+    let processes = u64::from(limits.processes).saturating_add(around.processes_beside);
     set(Resource::Core, 0, Some(0));
     set(Resource::Nproc, processes, Some(processes));
     set(Resource::Nofile, limits.open_files, Some(limits.open_files));

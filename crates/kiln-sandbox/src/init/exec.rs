@@ -2,7 +2,6 @@
 
 use super::root::Place;
 use super::streams::Streams;
-use crate::Rung;
 use crate::confine::{landlock, limits};
 use crate::job::{Limits, RootMode};
 use crate::message::{Job, Report};
@@ -24,6 +23,12 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Highest capability that is dropped one by one; the kernel has 41 and refuses higher ones.
 const CAPABILITIES_MAX: u64 = 63;
+
+/// Niceness of jobs: below their inits, which must be able to end them, and the services of the same machine.
+const NICENESS: i32 = 5;
+
+/// A trial starts no processes; the bound need only be no obstacle.
+const PROCESSES_OF_A_TRIAL: u64 = 1 << 20;
 
 /// What the child says when it cannot become the job: a byte for the step, four for errno.
 const SAYS_EXEC: u8 = 0;
@@ -54,12 +59,12 @@ impl Command {
     }
 
     /// Forks and becomes the job; returns its process and the streams to read.
-    pub(super) fn start(&self, context: &Context, job: &Job, mut streams: Streams) -> Result<(i32, Streams), Report> {
+    pub(super) fn start(&self, context: &Context, job: &Job, mut streams: Streams, beside: u64) -> Result<(i32, Streams), Report> {
         let (said, says) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step("making a pipe")?;
         let write = streams.write.take();
         let main = match sys::fork(0, None).step("forking the job")? {
             Forked::Child => {
-                let (step, errno) = self.become_job(context, job, write.as_ref());
+                let (step, errno) = self.become_job(context, job, write.as_ref(), beside);
                 let mut bytes = [step, 0, 0, 0, 0];
                 bytes[1..].copy_from_slice(&errno.to_ne_bytes());
                 let _ = rustix::io::write(&says, &bytes);
@@ -87,16 +92,20 @@ impl Command {
     }
 
     /// Never returns where it succeeds; otherwise the step and errno.
-    fn become_job(&self, context: &Context, job: &Job, write: Option<&[OwnedFd; 2]>) -> (u8, i32) {
+    fn become_job(&self, context: &Context, job: &Job, write: Option<&[OwnedFd; 2]>, beside: u64) -> (u8, i32) {
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let prepared = (|| -> io::Result<()> {
             let [stdout, stderr] = write.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-            rustix::process::setsid()?;
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            // A group of its own, so that a signal to it reaches nobody else; the session stays the helper's, which has no terminal.
+            rustix::process::setpgid(None, None)?;
+            // Worse manners than asked for are no reason to fail.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
             rustix::stdio::dup2_stdout(stdout)?;
             rustix::stdio::dup2_stderr(stderr)?;
             sys::unblock_signals();
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            confine(context, job.mode, &job.limits)
+            confine(context, job.mode, &job.limits, beside)
         })();
         if let Err(error) = prepared {
             return (SAYS_CONFINE, errno(&error));
@@ -133,10 +142,9 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 /// Takes everything from the calling process that a job does not need, for good.
-fn confine(context: &Context, mode: RootMode, limits: &Limits) -> io::Result<()> {
-    let counted_alone = matches!(context.rung, Rung::UserNamespace | Rung::HostProc);
+fn confine(context: &Context, mode: RootMode, limits: &Limits, processes_beside: u64) -> io::Result<()> {
     let bound_address_space = !context.cgroups.memory && mode == RootMode::Chroot;
-    limits::apply(limits, limits::Around { counted_alone, bound_address_space });
+    limits::apply(limits, limits::Around { processes_beside, bound_address_space });
     drop_capabilities()?;
     rustix::thread::set_no_new_privs(true)?;
     // A second wall: on the rungs with a root of their own it only takes device nodes, signals and sockets away.
@@ -165,7 +173,7 @@ pub(super) fn trial(context: &Context) -> Result<(), Fail> {
     super::root::settle(context)?;
     match sys::fork(0, None).step("forking a trial job")? {
         Forked::Child => {
-            let confined = confine(context, RootMode::Chroot, &Limits::default());
+            let confined = confine(context, RootMode::Chroot, &Limits::default(), PROCESSES_OF_A_TRIAL);
             sys::exit_now(confined.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0))
         }
         Forked::Parent { .. } => match sys::reap(true) {

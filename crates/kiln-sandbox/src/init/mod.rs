@@ -7,7 +7,7 @@ mod exec;
 mod lowest;
 mod root;
 mod streams;
-mod usage;
+pub(crate) mod usage;
 mod watch;
 
 use crate::message::{Job, Report};
@@ -16,7 +16,6 @@ use crate::sys::{self, Fail, Forked, Reaped, Step};
 use crate::wire::SPEC_BYTES_MAX;
 use crate::{Rung, socket};
 use rustix::fs::OFlags;
-use rustix::process::Signal;
 use std::os::fd::{AsFd, OwnedFd};
 
 pub(crate) use crate::server::JobGroup;
@@ -44,23 +43,28 @@ fn run(context: &Context, group: &JobGroup, job_socket: &OwnedFd, spec: OwnedFd)
     group.enter().step("entering the cgroup")?;
     let job = read_job(&spec)?;
     drop(spec);
+    // On the lowest rungs the job's root has no /proc; on the others only the job's /proc shows its processes.
+    let host = if context.rung.has_process_namespace() { None } else { Some(usage::Processes::open(context.rung)?) };
     let place = root::enter(context, &job)?;
     let streams = streams::Streams::open(context, job.terminal)?;
-    let watched = usage::Processes::open(context.rung)?;
+    let watched = host.map_or_else(|| usage::Processes::open(context.rung), Ok)?;
     root::settle(context)?;
     root::make_dirs(&place, &job)?;
     let command = exec::Command::prepare(&job, &place)?;
     let outputs = collect::Plan::prepare(&job, &place)?;
+    let beside = watched.counted_beside(job.limits.processes);
     let watch = watch::Watch::start(context, group, &job, &place, watched);
-    let (main, streams) = command.start(context, &job, streams)?;
+    let (main, streams) = command.start(context, &job, streams, beside)?;
     let ended = watch.until_over(main, streams, job_socket);
+    // Nobody is left to be killed, so that from here on the init itself may be, however it was to be asked.
+    sys::unblock_signals();
     collect::finish(ended, &outputs, &place, job_socket)
 }
 
 /// Leaves nothing of the helper in this process but what it needs.
 fn become_init(context: &Context) -> Result<(), Fail> {
     // The parent is in another process namespace or the helper itself: either way its death must be this one's.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step("tying the job to its helper")?;
+    rustix::process::set_parent_process_death_signal(Some(context.rung.ending_signal())).step("tying the job to its helper")?;
     let null =
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty()).step("opening /dev/null")?;
     rustix::stdio::dup2_stdin(&null).step("closing the helper's input")?;
@@ -70,7 +74,7 @@ fn become_init(context: &Context) -> Result<(), Fail> {
         let inner = crate::server::view::INNER_ID;
         crate::server::view::map_ids(inner, inner)?;
     }
-    if matches!(context.rung, Rung::Chroot | Rung::None) {
+    if !context.rung.has_process_namespace() {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step("becoming the job's reaper")?;
     }
     Ok(())

@@ -8,11 +8,21 @@ use std::os::fd::OwnedFd;
 /// Most processes that are looked at: far above any limit on them, so that a fork bomb cannot make the init walk for ever.
 const PROCESSES_MAX: usize = 1 << 16;
 
+/// In a user namespace of its own: the job's init, and one process that is just being reaped.
+const BESIDE_ALONE: u64 = 2;
+
+/// Elsewhere: room for this many jobs that start while this one runs.
+const BESIDE_JOBS: u64 = 4;
+
 /// How the job's processes are found.
-pub(super) struct Processes {
+pub(crate) struct Processes {
     proc: OwnedFd,
+    /// This process is the first of a process namespace.
+    own_namespace: bool,
     /// /proc shows this job's processes and no others.
-    own: bool,
+    own_proc: bool,
+    /// The job's user is counted apart from all others.
+    own_users: bool,
     page_bytes: u64,
 }
 
@@ -26,17 +36,34 @@ pub(super) struct Usage {
 
 impl Processes {
     /// Opens /proc while it can still be seen.
-    pub(super) fn open(rung: Rung) -> Result<Processes, Fail> {
+    pub(crate) fn open(rung: Rung) -> Result<Processes, Fail> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let own = matches!(rung, Rung::UserNamespace | Rung::RootNamespace);
+        let own_proc = matches!(rung, Rung::UserNamespace | Rung::RootNamespace);
+        let own_users = matches!(rung, Rung::UserNamespace | Rung::HostProc);
+        let own_namespace = own_proc || rung == Rung::HostProc;
         let proc = rustix::fs::open("/proc", flags, Mode::empty()).step("opening /proc")?;
-        Ok(Processes { proc, own, page_bytes: rustix::param::page_size() as u64 })
+        Ok(Processes { proc, own_namespace, own_proc, own_users, page_bytes: rustix::param::page_size() as u64 })
     }
 
-    /// Looks once.
-    pub(super) fn usage(&self) -> Usage {
+    /// How many processes the kernel may count against the job that are not its own, for `RLIMIT_NPROC`.
+    pub(super) fn counted_beside(&self, limit: u32) -> u64 {
+        if self.own_users {
+            return BESIDE_ALONE;
+        }
+        // All that run on this machine may be the same user's, and other jobs may start as many as this one.
+        let all = self.read("loadavg").and_then(|text| text.split('/').nth(1)?.split(' ').next()?.parse::<u64>().ok());
+        all.unwrap_or(0) + BESIDE_JOBS * u64::from(limit)
+    }
+
+    /// Looks once; no further than needed to know that there are more than `enough` processes.
+    pub(super) fn usage(&self, enough: u32) -> Usage {
         let mut usage = Usage::default();
-        for pid in self.list() {
+        let list = self.list();
+        if list.len() >= enough as usize {
+            // A fork bomb competes for the processor: it must not decide how long this takes.
+            return Usage { processes: enough, memory_bytes: 0 };
+        }
+        for pid in list {
             let (threads, memory) = self.one(pid);
             usage.processes += threads;
             usage.memory_bytes += memory;
@@ -46,14 +73,19 @@ impl Processes {
 
     /// Kills all of them; this process must be the one that inherits orphans.
     pub(super) fn kill_all(&self) {
-        if self.own {
+        if self.own_namespace {
             sys::kill_everyone(libc::SIGKILL);
             return;
         }
-        // Without a process namespace: stop whoever is found until nobody new is, because what is stopped cannot fork.
+        self.kill_descendants(&|_| true);
+    }
+
+    /// Without a process namespace: stops whoever is found until nobody new is, because what is stopped cannot fork. Children of this
+    /// process that are not `wanted` are spared, and theirs.
+    pub(crate) fn kill_descendants(&self, wanted: &dyn Fn(i32) -> bool) {
         let mut seen = std::collections::BTreeSet::new();
         loop {
-            let new: Vec<i32> = self.list().into_iter().filter(|pid| seen.insert(*pid)).collect();
+            let new: Vec<i32> = self.descendants(wanted).into_iter().filter(|pid| seen.insert(*pid)).collect();
             if new.is_empty() {
                 break;
             }
@@ -67,7 +99,7 @@ impl Processes {
     }
 
     fn list(&self) -> Vec<i32> {
-        if self.own { self.all() } else { self.descendants() }
+        if self.own_proc { self.all() } else { self.descendants(&|_| true) }
     }
 
     fn all(&self) -> Vec<i32> {
@@ -76,15 +108,14 @@ impl Processes {
         pids.filter(|pid| *pid != 1).take(PROCESSES_MAX).collect()
     }
 
-    fn descendants(&self) -> Vec<i32> {
+    fn descendants(&self, wanted: &dyn Fn(i32) -> bool) -> Vec<i32> {
         let (mut found, mut next) = (Vec::new(), vec!["self".to_owned()]);
         while let Some(pid) = next.pop() {
             for thread in self.threads(&pid) {
                 let Some(text) = self.read(&format!("{pid}/task/{thread}/children")) else { continue };
                 for child in text.split_ascii_whitespace() {
-                    if let Ok(number) = child.parse()
-                        && found.len() < PROCESSES_MAX
-                    {
+                    let Ok(number) = child.parse() else { continue };
+                    if found.len() < PROCESSES_MAX && (pid != "self" || wanted(number)) {
                         found.push(number);
                         next.push(child.to_owned());
                     }

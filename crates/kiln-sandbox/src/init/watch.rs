@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 const LOOK_FIRST: Duration = Duration::from_millis(10);
 const LOOK_LAST: Duration = Duration::from_millis(50);
 
+/// Pause between two rounds of killing where processes must be found one by one.
+const KILL_AGAIN: Duration = Duration::from_millis(2);
+
 /// Scratch space counts as full when less than this share of it is free (1/64): a writer that met the end removes its file.
 const DISK_FULL_SHARE: u64 = 64;
 
@@ -88,7 +91,7 @@ impl<'a> Watch<'a> {
             let (signals, closed) = self.poll(streams, job_socket, look.min(deadline).saturating_duration_since(now));
             if closed || (signals && self.asked_to_stop()) {
                 self.processes.kill_all();
-                while !matches!(sys::reap(true), Reaped::Nobody) {}
+                self.reap_all(main, None);
                 sys::exit_now(1);
             }
             for index in 0..2 {
@@ -141,20 +144,25 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Reaps until nobody is left. Without a process namespace, looks again and again for those that were missed.
     fn reap_all(&self, main: i32, mut status: Option<Reaped>) -> Option<Reaped> {
+        let block = self.context.rung.has_process_namespace();
         loop {
-            match sys::reap(true) {
+            match sys::reap(block) {
                 ended @ (Reaped::Exited(pid, _) | Reaped::Signalled(pid, _)) if pid == main => status = Some(ended),
-                // On the lowest rungs orphans arrive here while others are killed: look again for them.
-                Reaped::Exited(..) | Reaped::Signalled(..) => self.processes.kill_all(),
-                Reaped::Pending | Reaped::Nobody => return status,
+                Reaped::Exited(..) | Reaped::Signalled(..) => {}
+                Reaped::Pending => {
+                    self.processes.kill_all();
+                    std::thread::sleep(KILL_AGAIN);
+                }
+                Reaped::Nobody => return status,
             }
         }
     }
 
     fn look(&mut self) -> Option<Limit> {
         self.look_at_disk();
-        let usage = self.processes.usage();
+        let usage = self.processes.usage(self.limits.processes);
         if usage.memory_bytes > self.limits.memory_bytes {
             return Some(Limit::Memory);
         }

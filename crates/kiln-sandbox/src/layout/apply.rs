@@ -283,7 +283,7 @@ fn standing(file: &FileNode) -> Standing {
 }
 
 /// Both times of a node: its own modification time, or the constant one.
-fn node_times(mtime: Option<(i64, u32)>) -> Timestamps {
+pub(super) fn node_times(mtime: Option<(i64, u32)>) -> Timestamps {
     let (seconds, nanos) = mtime.unwrap_or((NODE_MTIME_SECONDS, 0));
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
     Timestamps { last_access: time, last_modification: time }

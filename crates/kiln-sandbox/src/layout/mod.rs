@@ -155,6 +155,7 @@ impl Shared {
         if let Some(user) = self.owner {
             rustix::fs::fchown(&fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
         }
+        rustix::fs::futimens(&fd, &apply::node_times(None))?;
         Ok(Root { name, fd, tree: Node::empty(), identities: Identities::default() })
     }
 

@@ -8,9 +8,6 @@ use crate::{Rung, RungReport, init};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
-/// Niceness of jobs: below the services of the same machine, above nothing else.
-const NICENESS: i32 = 5;
-
 /// What the kernel's out-of-memory killer adds for a job, of 1000: before services, after nothing that matters.
 const OOM_SCORE: &str = "300";
 
@@ -21,8 +18,8 @@ pub(super) fn prepare_process() -> Result<(), Fail> {
     sys::close_inherited_on_exec().step("closing what the worker has open")?;
     limits::raise_as_root();
     sys::no_address_randomisation().step("turning address randomisation off")?;
-    // Worse manners than asked for are no reason to fail.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    // Where the scheduler groups by session, the group of all jobs is to be as modest as each of them.
+    let _ = std::fs::write("/proc/self/autogroup", "5");
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     Ok(())
 }

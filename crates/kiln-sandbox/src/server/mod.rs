@@ -5,6 +5,7 @@ mod ladder;
 pub(crate) mod view;
 
 use crate::confine::seccomp::Filter;
+use crate::init::usage::Processes;
 use crate::message::{Report, Setup, encode_ready};
 use crate::sys::{self, Forked};
 use crate::wire::Reader;
@@ -58,9 +59,11 @@ fn serve(socket: &OwnedFd) -> Result<(), String> {
     let mut context = ladder::context(&setup, report.rung, signals, None);
     context.cgroups = groups.limited();
     let mut report = report;
+    let report_rung = report.rung;
     report.absent.extend(absent);
     socket::send(socket.as_fd(), &encode_ready(&Ok(report)), &[]).map_err(text)?;
     let mut running: BTreeMap<i32, JobGroup> = BTreeMap::new();
+    let orphans = Orphans::watch(report_rung);
     loop {
         let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&context.signals, PollFlags::IN)];
         match rustix::event::poll(&mut fds, None) {
@@ -74,6 +77,7 @@ fn serve(socket: &OwnedFd) -> Result<(), String> {
             while let sys::Reaped::Exited(pid, _) | sys::Reaped::Signalled(pid, _) = sys::reap(false) {
                 running.remove(&pid);
             }
+            orphans.kill(&running);
         }
         if !request.is_empty() {
             match socket::receive(socket.as_fd()) {
@@ -83,7 +87,8 @@ fn serve(socket: &OwnedFd) -> Result<(), String> {
                     }
                 }
                 Ok(None) => {
-                    end(running);
+                    end(&mut running, report_rung);
+                    orphans.kill(&running);
                     return Ok(());
                 }
                 // One request is lost, and its worker sees its socket close.
@@ -93,15 +98,35 @@ fn serve(socket: &OwnedFd) -> Result<(), String> {
     }
 }
 
-/// Kills what still runs, and waits for it, so that its cgroups can be removed.
-fn end(mut running: BTreeMap<i32, JobGroup>) {
+/// Ends what still runs, and waits for it, so that its cgroups can be removed.
+fn end(running: &mut BTreeMap<i32, JobGroup>, rung: Rung) {
     for pid in running.keys().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(pid, rung.ending_signal());
     }
     while !running.is_empty() {
         match sys::reap(true) {
             sys::Reaped::Exited(pid, _) | sys::Reaped::Signalled(pid, _) => drop(running.remove(&pid)),
             sys::Reaped::Pending | sys::Reaped::Nobody => return,
+        }
+    }
+}
+
+/// Processes of jobs whose init was killed before it could end them. Only where no process namespace does that.
+struct Orphans(Option<Processes>);
+
+impl Orphans {
+    fn watch(rung: Rung) -> Orphans {
+        if rung.has_process_namespace() {
+            return Orphans(None);
+        }
+        let adopts = rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
+        Orphans(Processes::open(rung).ok().filter(|_| adopts))
+    }
+
+    /// Kills every child of this process that is no init, and all below it.
+    fn kill(&self, inits: &BTreeMap<i32, JobGroup>) {
+        if let Some(processes) = &self.0 {
+            processes.kill_descendants(&|child| !inits.contains_key(&child));
         }
     }
 }

@@ -124,11 +124,23 @@ static int fill(const char *path) {
         if (write(fd, block, sizeof block) < 0) return no("write");
 }
 
+static int fill_some(const char *path) {
+    static char block[4 << 20];
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (fd < 0) return -1;
+    long len = write(fd, block, sizeof block);
+    if (len >= 0 && len < (long)sizeof block) len = write(fd, block, sizeof block);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return len < 0 ? -1 : 0;
+}
+
 static int fill_many(const char *dir) {
     char name[4096];
     for (int i = 0;; i++) {
         snprintf(name, sizeof name, "%s/%d", dir, i);
-        if (fill(name) == 3 && errno == ENOSPC) return 3;
+        if (fill_some(name)) { perror(name); return 3; }
     }
 }
 
@@ -178,7 +190,7 @@ int main(int argc, char **argv, char **env) {
         return 0;
     }
     if (!strcmp(act, "wait")) { puts("waiting"); fflush(stdout); for (;;) pause(); }
-    if (!strcmp(act, "fork-bomb")) { for (;;) fork(); }
+    if (!strcmp(act, "fork-bomb")) { for (alarm(15);;) if (!fork()) alarm(15); } // never outlives a broken limit for long
     if (!strcmp(act, "threads")) {
         for (;;) { pthread_t thread; pthread_create(&thread, NULL, spin, NULL); }
     }
@@ -191,8 +203,8 @@ int main(int argc, char **argv, char **env) {
     }
     if (!strcmp(act, "eat-memory-together")) {
         for (int i = 0; i < 7; i++) if (!fork()) break;
-        char *block = malloc(50 << 20);
-        memset(block, 'x', 50 << 20);
+        volatile char *block = malloc(50 << 20);
+        for (int i = 0; i < 50 << 20; i += 4096) block[i] = 'x';
         for (;;) pause();
     }
     if (!strcmp(act, "fill")) return fill(argv[2]);

@@ -1,10 +1,8 @@
 //! Jobs in real sandboxes: what they see, how they end, what is collected. Run as root and as an ordinary user.
 
-mod support;
-
+use super::support::Farm;
 use kiln_sandbox::{Ending, JobSpec, Rung, SandboxError, Terminal};
 use std::io::Read;
-use support::Farm;
 
 #[test]
 fn the_best_rung_is_reached() {

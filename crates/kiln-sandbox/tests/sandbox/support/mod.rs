@@ -265,7 +265,7 @@ pub fn add_gcc(tree: &mut TreeBuilder, store: &Store) {
         let dirs = std::env::var_os("PATH").unwrap();
         std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|path| path.exists()).unwrap()
     };
-    let mut programs = vec![PathBuf::from("/usr/bin/gcc"), ask(&["-print-prog-name=cc1"])];
+    let mut programs = vec![PathBuf::from("/usr/bin/gcc"), ask(&["-print-prog-name=cc1"]), which("objcopy")];
     let assembler = ask(&["-print-prog-name=as"]);
     programs.push(if assembler.is_absolute() { assembler } else { which("as") });
     for program in programs {
@@ -273,6 +273,16 @@ pub fn add_gcc(tree: &mut TreeBuilder, store: &Store) {
         let output = Command::new("ldd").arg(&program).output().unwrap();
         for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
             add_path(tree, store, Path::new(word));
+        }
+    }
+    // Where it looks for headers, and the one it reads unasked.
+    let output = Command::new("gcc").args(["-xc", "-E", "-v", "/dev/null"]).env("LC_ALL", "C").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let dirs = text.lines().filter_map(|line| line.strip_prefix(" /")).map(|dir| PathBuf::from("/").join(dir));
+    for dir in dirs.filter(|dir| dir.is_dir()) {
+        add_path(tree, store, &dir);
+        if dir.join("stdc-predef.h").exists() {
+            add_path(tree, store, &dir.join("stdc-predef.h"));
         }
     }
     for file in ["/etc/ld.so.cache", "/usr/lib/locale/C.utf8/LC_CTYPE"] {
