@@ -1,1 +1,12 @@
-//! Fixtures for tests: a farm of real binaries in a temporary directory, a fake compiler, fault proxies.
+//! Fixtures for tests: a farm of real binaries in a temporary directory, processes with deadlines, and projects to build.
+//! Knows no type of any other crate: it sees kiln as its users do, by binaries, variables and JSON.
+//!
+//! Everything here panics with the reason when something does not come up: a test can do nothing better.
+
+mod farm;
+mod process;
+mod project;
+
+pub use farm::{Layout, Network, TestFarm, binary};
+pub use process::{Ran, Running, await_for, descendants, run};
+pub use project::{Project, SLOW_SOURCE, slow_source};

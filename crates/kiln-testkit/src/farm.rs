@@ -1,0 +1,439 @@
+//! A farm of real binaries in a temporary directory: started, asked, hurt and ended. Knows them by their variables and JSON.
+
+use crate::process::{Ran, Running, await_for, descendants, run, send};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// In which a farm is up, however loaded the machine.
+const START_MAX: Duration = Duration::from_secs(60);
+/// In which one question is answered.
+const ASK_MAX: Duration = Duration::from_secs(20);
+/// In which a service that is asked to end has ended; then it is killed.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// How the services reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Unix sockets in a directory of mode 700: no credentials.
+    Unix,
+    /// Loopback TCP on free ports, with tokens.
+    Tcp,
+}
+
+/// What a farm is made of.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Its workers, named `w1`, `w2` and so on.
+    pub workers: usize,
+    /// Jobs at once of each.
+    pub slots: u32,
+    /// Whether there is a cache server, `cache`.
+    pub cache: bool,
+    /// How they reach each other.
+    pub network: Network,
+    /// More variables for every service and for clients.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { workers: 2, slots: 2, cache: true, network: Network::Unix, settings: Vec::new() }
+    }
+}
+
+#[derive(Debug)]
+struct Role {
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    child: Option<Child>,
+    stopped: bool,
+}
+
+/// A farm; everything of it ends when it is dropped.
+#[derive(Debug)]
+pub struct TestFarm {
+    dir: PathBuf,
+    keep: bool,
+    layout: Layout,
+    roles: BTreeMap<String, Role>,
+    schedulers: String,
+    /// Held while the farm stands: two farms at once on one machine take each other's time.
+    _alone: File,
+}
+
+/// A binary of kiln, beside the directory of the running test's own.
+///
+/// # Panics
+/// It has not been built: `scripts/test` builds all binaries before it runs tests.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the test's own path");
+    let dir = own.ancestors().nth(2).expect("a target directory");
+    let path = dir.join(name);
+    assert!(path.is_file(), "{} is absent: run `cargo build --workspace --bins` first", path.display());
+    path
+}
+
+impl TestFarm {
+    /// Starts a farm and awaits all of it.
+    ///
+    /// # Panics
+    /// It does not come up; the logs are in the message.
+    #[must_use]
+    pub fn start(layout: Layout) -> Self {
+        let target = binary("kilnd").parent().expect("a target directory").to_owned();
+        let alone = File::create(target.join(".test-farm.lock")).expect("a lock file");
+        alone.lock().expect("a lock");
+        let dir = tempfile::Builder::new().prefix("kiln-farm-").tempdir().expect("a temporary directory").keep();
+        fs::create_dir(dir.join("s")).expect("a directory of sockets");
+        fs::set_permissions(dir.join("s"), fs::Permissions::from_mode(0o700)).expect("a mode");
+        let mut farm = Self { dir, keep: false, layout, roles: BTreeMap::new(), schedulers: String::new(), _alone: alone };
+        farm.lay_out();
+        let names: Vec<String> = farm.roles.keys().cloned().collect();
+        for name in names {
+            farm.restart(&name);
+        }
+        farm.await_well();
+        farm
+    }
+
+    fn lay_out(&mut self) {
+        self.schedulers = self.address("scheduler");
+        let tcp = self.layout.network == Network::Tcp;
+        if tcp {
+            self.tokens();
+        }
+        let mut plan = vec![("scheduler".to_owned(), "scheduler", vec![("KILN_SCHEDULER_LISTEN", self.schedulers.clone())])];
+        if self.layout.cache {
+            plan.push(("cache".to_owned(), "cache", vec![("KILN_CACHE_LISTEN", self.address("cache"))]));
+        }
+        for name in self.workers() {
+            let settings = vec![
+                ("KILN_WORKER_NAME", name.clone()),
+                ("KILN_WORKER_LISTEN", self.address(&name)),
+                ("KILN_WORKER_SLOTS", self.layout.slots.to_string()),
+                ("KILN_WORKER_DEDICATED", "true".to_owned()),
+            ];
+            plan.push((name, "worker", settings));
+        }
+        for (name, role, settings) in plan {
+            let mut env: BTreeMap<String, String> = self.layout.settings.iter().cloned().collect();
+            env.insert("KILN_DIR".into(), self.dir.join(&name).display().to_string());
+            env.extend(settings.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            if role != "scheduler" {
+                env.insert("KILN_FARM_SCHEDULERS".into(), self.schedulers.clone());
+            }
+            if tcp {
+                env.insert("KILN_AUTH_CREDENTIALS".into(), self.dir.join("credentials").display().to_string());
+                env.insert("KILN_AUTH_TOKEN_FILE".into(), self.dir.join("worker.token").display().to_string());
+            }
+            self.roles.insert(name, Role { args: vec![role.to_owned()], env, child: None, stopped: false });
+        }
+    }
+
+    fn address(&self, name: &str) -> String {
+        match self.layout.network {
+            Network::Unix => format!("unix:{}", self.dir.join("s").join(name).display()),
+            Network::Tcp => {
+                let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+                listener.local_addr().expect("an address").to_string()
+            }
+        }
+    }
+
+    fn tokens(&self) {
+        for role in ["worker", "user"] {
+            let mut command = Command::new(binary("kilnd"));
+            command.args(["token", "new", "--role", role, "--name", role]).current_dir(&self.dir);
+            let line = run(&mut command, ASK_MAX).ok().stdout;
+            let all = fs::read(self.dir.join("credentials")).unwrap_or_default();
+            for (name, bytes) in [("credentials".to_owned(), [all, line.clone()].concat()), (format!("{role}.token"), line)] {
+                let path = self.dir.join(name);
+                fs::write(&path, bytes).expect("a file of tokens");
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+            }
+        }
+    }
+
+    /// Its directory; each role has one of its name in it, and a log beside that.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The addresses of its scheduler, as `KILN_FARM_SCHEDULERS` has it.
+    #[must_use]
+    pub fn schedulers(&self) -> &str {
+        &self.schedulers
+    }
+
+    /// Keeps the directory when the farm ends, for a look at its logs, and says where it is.
+    pub fn eject(&mut self) -> &Path {
+        self.keep = true;
+        &self.dir
+    }
+
+    /// `program` with a user's environment of this farm; what the farm cannot do fails.
+    #[must_use]
+    pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = bare(program);
+        command.envs(self.layout.settings.iter().cloned());
+        command.env("KILN_DIR", self.dir.join("client")).env("KILN_FARM_SCHEDULERS", &self.schedulers);
+        command.env("KILN_CONFIG", "/dev/null").env("KILN_FALLBACK", "fail").env("LC_ALL", "C");
+        if self.layout.network == Network::Tcp {
+            command.env("KILN_AUTH_TOKEN_FILE", self.dir.join("user.token"));
+        }
+        command
+    }
+
+    /// The wrapper, with a user's environment of this farm.
+    #[must_use]
+    pub fn kiln(&self) -> Command {
+        self.client(binary("kiln"))
+    }
+
+    /// Starts a role, anew if it ran.
+    ///
+    /// # Panics
+    /// There is no such role, or it cannot be started.
+    pub fn restart(&mut self, name: &str) {
+        self.end(name);
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join(format!("{name}.log"))).expect("a log");
+        let role = self.role(name);
+        let mut command = bare(binary("kilnd"));
+        command.args(&role.args).envs(&role.env).env("KILN_CONFIG", "/dev/null").current_dir("/");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        role.child = Some(command.spawn().unwrap_or_else(|error| panic!("{name}: {error}")));
+    }
+
+    #[track_caller]
+    fn role(&mut self, name: &str) -> &mut Role {
+        self.roles.get_mut(name).unwrap_or_else(|| panic!("no role {name}"))
+    }
+
+    /// The process of a role.
+    ///
+    /// # Panics
+    /// There is no such role, or it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn pid(&self, name: &str) -> u32 {
+        let role = self.roles.get(name).unwrap_or_else(|| panic!("no role {name}"));
+        role.child.as_ref().unwrap_or_else(|| panic!("{name} does not run")).id()
+    }
+
+    /// Whether a role's process runs.
+    #[must_use]
+    pub fn runs(&mut self, name: &str) -> bool {
+        self.role(name).child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+    }
+
+    /// Kills a role by SIGKILL.
+    pub fn kill(&mut self, name: &str) {
+        if let Some(mut child) = self.role(name).child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops a role's process as SIGSTOP does.
+    pub fn stop(&mut self, name: &str) {
+        send(self.pid(name), Signal::STOP);
+        self.role(name).stopped = true;
+    }
+
+    /// Lets a stopped role go on.
+    pub fn cont(&mut self, name: &str) {
+        send(self.pid(name), Signal::CONT);
+        self.role(name).stopped = false;
+    }
+
+    /// Asks a role to end, and kills it if it does not.
+    fn end(&mut self, name: &str) {
+        let role = self.role(name);
+        let Some(mut child) = role.child.take() else { return };
+        if !role.stopped {
+            send(child.id(), Signal::TERM);
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < END_MAX && child.try_wait().is_ok_and(|status| status.is_none()) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        role.stopped = false;
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Names of the workers.
+    #[must_use]
+    pub fn workers(&self) -> Vec<String> {
+        (1..=self.layout.workers).map(|number| format!("w{number}")).collect()
+    }
+
+    /// The worker that runs a process named `program` now, such as `cc1plus`.
+    #[must_use]
+    pub fn who_runs(&self, program: &str) -> Option<String> {
+        self.workers().into_iter().find(|name| self.role_runs(name, program))
+    }
+
+    /// Whether there is a process named `program` below that of a role.
+    #[must_use]
+    pub fn role_runs(&self, name: &str, program: &str) -> bool {
+        let pid = self.roles.get(name).and_then(|role| role.child.as_ref()).map(Child::id);
+        pid.is_some_and(|pid| descendants(pid).iter().any(|(_, of)| of == program))
+    }
+
+    /// Counters of the user's daemon.
+    #[must_use]
+    #[track_caller]
+    pub fn stats(&self) -> Value {
+        self.ask(&["stats", "--json"])
+    }
+
+    /// Sets the counters to zero.
+    #[track_caller]
+    pub fn zero(&self) {
+        let _ = run(self.kiln().args(["stats", "--zero"]), ASK_MAX).ok();
+    }
+
+    /// What `kiln status` knows.
+    #[must_use]
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.ask(&["status", "--json"])
+    }
+
+    /// What became of the last `count` units, newest last.
+    #[must_use]
+    #[track_caller]
+    pub fn explain(&self, count: usize) -> Value {
+        self.ask(&["explain", "--last", &count.to_string(), "--json"])
+    }
+
+    #[track_caller]
+    fn ask(&self, words: &[&str]) -> Value {
+        let ran = run(self.kiln().args(words), ASK_MAX).ok();
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}:\n{}", ran.text()))
+    }
+
+    /// Starts the daemon if it does not run, and gives its process.
+    #[track_caller]
+    pub fn daemon(&self) -> u32 {
+        let _ = run(self.kiln().args(["daemon", "start"]), ASK_MAX).ok();
+        self.status()["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a daemon's number")
+    }
+
+    /// Awaits a daemon that sees a scheduler and all workers and caches that run, all well.
+    ///
+    /// # Panics
+    /// That does not come about; the logs are in the message.
+    #[track_caller]
+    pub fn await_well(&mut self) {
+        let _ = self.daemon();
+        let names: Vec<String> = self.roles.keys().filter(|name| *name != "scheduler").cloned().collect();
+        let wanted = names.iter().filter(|name| self.roles[*name].child.is_some()).count();
+        let begun = std::time::Instant::now();
+        loop {
+            let status = self.status();
+            let workers = status["farm"]["workers"].as_array().cloned().unwrap_or_default();
+            if workers.iter().filter(|worker| worker["state"] == "well").count() >= wanted {
+                return;
+            }
+            let names: Vec<String> = self.roles.keys().cloned().collect();
+            let dead: Vec<&String> = names.iter().filter(|name| self.roles[*name].child.is_some() && !self.runs(name)).collect();
+            assert!(dead.is_empty(), "ended: {dead:?}\n{}", self.logs());
+            assert!(begun.elapsed() < START_MAX, "not all well: {}\n{}", status["farm"], self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends of all logs.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let mut all = String::new();
+        let own = self.roles.keys().map(|name| self.dir.join(format!("{name}.log")));
+        for path in own.chain([self.dir.join("client/daemon.log")]) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(15)..];
+            all.push_str(&format!("--- {}\n{}\n", path.display(), tail.join("\n")));
+        }
+        all
+    }
+
+    /// Compiles in `dir` through the farm, as `compiler args`.
+    #[track_caller]
+    pub fn compile(&self, dir: &Path, args: &[&str], limit: Duration) -> Ran {
+        run(self.kiln().args(args).current_dir(dir), limit)
+    }
+
+    /// The same in the background.
+    #[must_use]
+    #[track_caller]
+    pub fn start_compile(&self, dir: &Path, args: &[&str]) -> Running {
+        Running::start(self.kiln().args(args).current_dir(dir))
+    }
+
+    /// The worker on which a process named `program` is seen next.
+    #[track_caller]
+    pub fn await_job(&self, program: &str, limit: Duration) -> String {
+        await_for(&format!("{program} on a worker"), limit, || self.who_runs(program))
+    }
+}
+
+/// `program` without any setting of the user who runs the tests.
+fn bare(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KILN_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+impl Drop for TestFarm {
+    fn drop(&mut self) {
+        let mut stop = self.kiln();
+        stop.args(["daemon", "stop"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Ok(mut child) = stop.spawn() {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < END_MAX && child.try_wait().is_ok_and(|status| status.is_none()) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let names: Vec<String> = self.roles.keys().cloned().collect();
+        for name in names {
+            self.end(&name);
+        }
+        self.end_rest();
+        if self.keep || std::thread::panicking() {
+            eprintln!("the farm's directory is kept: {}\n{}", self.dir.display(), self.logs());
+        } else {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+impl TestFarm {
+    /// Kills what is left of this farm: processes whose `KILN_DIR` lies in its directory.
+    fn end_rest(&self) {
+        let mark = format!("KILN_DIR={}/", self.dir.display());
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes())) {
+                send(pid, Signal::KILL);
+            }
+        }
+    }
+}

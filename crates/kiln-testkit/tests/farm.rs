@@ -1,0 +1,15 @@
+//! A farm of real binaries on one machine: what it builds, what it says, and what it survives.
+//! Knows kiln as its users do, by commands, files and JSON.
+
+#[path = "farm/builds.rs"]
+mod builds;
+#[path = "farm/client.rs"]
+mod client;
+#[path = "farm/fresh.rs"]
+mod fresh;
+#[path = "farm/services.rs"]
+mod services;
+#[path = "farm/support.rs"]
+mod support;
+#[path = "farm/workers.rs"]
+mod workers;

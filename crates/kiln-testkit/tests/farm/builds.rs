@@ -1,0 +1,79 @@
+//! Builds through a farm that is well: products, counters, messages.
+
+use crate::support::{BUILD_MAX, Bench, count};
+use kiln_testkit::{Layout, Network, run};
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn a_build_is_the_plain_build_and_remote() {
+    let bench = Bench::start(Layout::default());
+    bench.farm.zero();
+    let _ = bench.finish_equal(bench.start_build_with(7, "fail"));
+    let stats = bench.farm.stats();
+    let units = bench.project.units();
+    assert!(count(&stats, "remote") * 10 > units * 9, "{stats}");
+    assert_eq!(count(&stats, "scanned"), units, "{stats}");
+    for zero in ["fallback", "failed", "errors", "unprovable", "scan_miss", "hits"] {
+        assert_eq!(count(&stats, zero), 0, "{zero}: {stats}");
+    }
+
+    bench.farm.zero();
+    let _ = bench.finish_equal(bench.start_build_with(7, "fail"));
+    let stats = bench.farm.stats();
+    assert_eq!(count(&stats, "hits"), units, "{stats}");
+    assert_eq!(count(&stats, "remote") + count(&stats, "local") + count(&stats, "fallback"), 0, "{stats}");
+    says_what_the_compiler_says(&bench);
+}
+
+/// Errors and warnings, their streams and codes, are the compiler's own.
+fn says_what_the_compiler_says(bench: &Bench) {
+    let dir = bench.project.dir();
+    fs::write(dir.join("wrong.c"), "int f(void) { return missing; }\nint g(void) { return 1 }\n").expect("a source");
+    fs::write(dir.join("warn.c"), "#include <stdio.h>\nint f(int a) { int b; if (a = 1) printf(\"%s\", a); return b; }\n")
+        .expect("a source");
+    for (source, compiler, code) in [("wrong.c", "gcc", 1), ("warn.c", "gcc", 0)] {
+        let args = ["-Wall", "-Wextra", "-O2", "-c", source, "-o", "said.o"];
+        let plain = run(Command::new(compiler).args(args).current_dir(dir).env("LC_ALL", "C"), BUILD_MAX);
+        let object = fs::read(dir.join("said.o")).ok();
+        let _ = fs::remove_file(dir.join("said.o"));
+        bench.farm.zero();
+        let mut kiln = bench.farm.kiln();
+        let farm = run(kiln.arg(compiler).args(args).current_dir(dir), BUILD_MAX);
+        assert_eq!(plain.code, Some(code));
+        assert_eq!(farm.code, plain.code, "{}", farm.text());
+        assert_eq!(String::from_utf8_lossy(&farm.stderr), String::from_utf8_lossy(&plain.stderr));
+        assert_eq!(farm.stdout, plain.stdout);
+        assert!(fs::read(dir.join("said.o")).ok() == object, "another object");
+        let stats = bench.farm.stats();
+        assert_eq!(count(&stats, "failed"), u64::from(code != 0), "{stats}");
+        assert_eq!(count(&stats, "local") + count(&stats, "fallback"), 0, "compiled again: {stats}");
+        let _ = fs::remove_file(dir.join("said.o"));
+    }
+}
+
+#[test]
+fn a_build_over_tcp_with_tokens() {
+    let bench = Bench::start(Layout { network: Network::Tcp, ..Layout::default() });
+    bench.farm.zero();
+    let _ = bench.finish_equal(bench.start_build());
+    let stats = bench.farm.stats();
+    assert_eq!(count(&stats, "remote"), bench.project.units(), "{stats}");
+
+    // A wrong token is refused, and what it is for runs here.
+    let wrong = bench.farm.dir().join("wrong.token");
+    fs::write(&wrong, "user user 0000000000000000000000000000000000000000000000000000000000000000\n").expect("a token");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&wrong, mode).expect("a mode");
+    let kiln = || {
+        let mut kiln = bench.farm.kiln();
+        kiln.env("KILN_AUTH_TOKEN_FILE", &wrong).env("KILN_DIR", bench.farm.dir().join("stranger"));
+        kiln.env("KILN_FALLBACK", "silent").current_dir(bench.project.dir());
+        kiln
+    };
+    let _ = run(kiln().args(["gcc", "-Iinclude", "-c", "src/c0.c", "-o", "c0.o"]), BUILD_MAX).ok();
+    let stats = run(kiln().args(["stats", "--json"]), BUILD_MAX).ok();
+    let stats = serde_json::from_slice(&stats.stdout).expect("JSON");
+    assert_eq!((count(&stats, "remote"), count(&stats, "fallback")), (0, 1), "{stats}");
+    let _ = run(kiln().args(["daemon", "stop"]), BUILD_MAX).ok();
+}
