@@ -123,7 +123,7 @@ fn heartbeat(worker: &Worker, worker_id: &str, sequence: u64, meter: &mut CpuMet
     let shared = &worker.shared;
     let running = shared.counters.running.load(Ordering::Relaxed);
     let queued = shared.counters.queued.load(Ordering::Relaxed);
-    let foreign = meter.sample(worker.job_cpu_us(), running);
+    let foreign = if worker.settings.yields { meter.sample(worker.job_cpu_us(), running) } else { 0 };
     let jobs = shared.operations.running().into_iter().map(|operation| RunningJob {
         lease: operation.name.rsplit('/').next().unwrap_or_default().to_owned(),
         action: operation.action.to_string(),

@@ -47,6 +47,8 @@ pub struct Settings {
     pub slots: usize,
     /// Nobody sits at this machine.
     pub dedicated: bool,
+    /// Work that is not the farm's takes slots away.
+    pub yields: bool,
     /// Schedulers to register with; none: a standalone REAPI server for holders of a user's credential.
     pub schedulers: Vec<Address>,
     /// Dials schedulers, caches and peers, with the worker's credential.

@@ -274,7 +274,7 @@ impl Farm {
                 Ok(answer) => {
                     let status = answer.into_inner();
                     self.take_nodes(&status);
-                    if status.workers.iter().any(|worker| worker.kind == NodeKind::Worker as i32 && worker.capacity > 0) {
+                    if status.workers.iter().any(|worker| worker.kind == NodeKind::Worker as i32 && worker.state != "silent") {
                         self.current.store(index, Ordering::Relaxed);
                         self.set_up(true, "");
                         return;

@@ -130,6 +130,13 @@ pub(crate) const KEYS: &[Key] = &[
         "false",
         "Whether nobody sits at this machine: it is then used first, and up to half load.",
     ),
+    key(
+        "worker",
+        "yields",
+        Kind::Bool,
+        "true",
+        "Whether work that is not the farm's takes slots away. false where several workers share a machine.",
+    ),
     key("worker", "store_max", Kind::Size, "20G", "Size of blobs and input roots."),
     key("worker", "job_memory_max", Kind::Size, "8G", "Memory of one job. A job that needs more fails here and runs elsewhere."),
     key("worker", "job_time_max", Kind::Time, "20m", "Run time of one job."),

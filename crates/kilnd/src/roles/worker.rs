@@ -57,6 +57,7 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
         tls_name: String::new(),
         slots: if configured.slots == 0 { cores } else { configured.slots },
         dedicated: configured.dedicated,
+        yields: configured.yields,
         schedulers: farm.schedulers,
         dial: farm.dial,
         helper_argv: helper_argv()?,
