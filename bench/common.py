@@ -1,0 +1,240 @@
+"""What every family of the bench needs: processes with their CPU time, statistics, the raw result. Knows no tool."""
+
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RESULTS = os.path.join(ROOT, "bench", "results")
+FULL = os.environ.get("FULL") == "1"
+# Resamples of one bootstrap: the ends of a 95 % interval are then the 50th value from either side.
+BOOTSTRAP_ROUNDS = 2000
+# No single command of the bench runs longer; distcc's own longest wait is 301 s, and runs only with FULL=1.
+COMMAND_SECONDS_MAX = 900 if FULL else 120
+
+
+class Failed(Exception):
+    """A tool did not do what was asked; the text is what the report says about it."""
+
+
+class Ran:
+    """One finished command: exit status, user + system CPU in ms with its waited-for children, wall time in ms."""
+
+    def __init__(self, status, usage, wall_ms, error):
+        self.code = os.waitstatus_to_exitcode(status)
+        self.cpu_ms = (usage.ru_utime + usage.ru_stime) * 1e3
+        self.wall_ms = wall_ms
+        self.error = error
+
+
+def run(argv, cwd, env):
+    """Runs a command to its end, by spawn and wait4. Its output goes to a file, whose last line is kept for errors."""
+    log = os.path.join(work(), "command.log")
+    here = os.getcwd()
+    out = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)]
+    try:
+        os.chdir(cwd)
+        start = time.monotonic()
+        pid = os.posix_spawnp(argv[0], argv, env, file_actions=actions)
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+        signal.alarm(COMMAND_SECONDS_MAX)
+        _, status, usage = os.wait4(pid, 0)
+        wall_ms = (time.monotonic() - start) * 1e3
+        signal.alarm(0)
+    finally:
+        os.chdir(here)
+        os.close(out)
+        os.close(null)
+    error = ""
+    if status:
+        with open(log, errors="replace") as text:
+            error = (text.read().strip().splitlines() or [""])[-1][-300:]
+    return Ran(status, usage, wall_ms, error)
+
+
+def work(*parts):
+    """A path below the directory of this run; its parents exist."""
+    base = os.environ["KILN_BENCH_WORK"]
+    path = os.path.join(base, *parts)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path
+
+
+class Group:
+    """Processes whose CPU is counted together, those that ended included.
+
+    A cgroup where one can be made (nanoseconds), else the sum of /proc/PID/stat (10 ms ticks) of the started process and
+    the children it waited for.
+    """
+
+    def __init__(self, name):
+        self.procs = []
+        self.usage = None
+        leaf = f"kiln-bench-{os.getpid()}-{name}"
+        for base, usage in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"), ("/sys/fs/cgroup", "cpu.stat")):
+            path = os.path.join(base, leaf)
+            try:
+                os.mkdir(path)
+                if os.path.exists(os.path.join(path, usage)):
+                    self.path, self.usage = path, os.path.join(path, usage)
+                    return
+                os.rmdir(path)
+            except OSError:
+                continue
+
+    def start(self, argv, env, log):
+        """Starts a server or daemon in this group; it is ended by `stop`."""
+        tasks = self.usage and os.path.join(self.path, "cgroup.procs")
+
+        def join():
+            if tasks:
+                with open(tasks, "w") as file:
+                    file.write(str(os.getpid()))
+
+        with open(log, "ab") as out:
+            proc = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=join, start_new_session=True)
+        self.procs.append(proc)
+        return proc
+
+    def cpu_ms(self):
+        """CPU of all of the group so far."""
+        if not self.usage:
+            return sum(proc_ticks(p.pid) for p in self.procs) * 1e3 / os.sysconf("SC_CLK_TCK")
+        with open(self.usage) as file:
+            text = file.read()
+        if self.usage.endswith("cpu.stat"):
+            return int(text.split("usage_usec ")[1].split()[0]) / 1e3
+        return int(text) / 1e6
+
+    def stop(self):
+        for proc in self.procs:
+            for sig in (signal.SIGCONT, signal.SIGTERM):
+                try:
+                    os.killpg(proc.pid, sig)
+                except ProcessLookupError:
+                    pass
+        for proc in self.procs:
+            try:
+                proc.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(proc.pid, signal.SIGKILL)
+                proc.wait()
+        if self.usage:
+            for _ in range(20):
+                try:
+                    os.rmdir(self.path)
+                    break
+                except OSError:
+                    self.kill_rest()
+                    time.sleep(0.1)
+        self.procs = []
+
+    def kill_rest(self):
+        with open(os.path.join(self.path, "cgroup.procs")) as file:
+            for pid in file.read().split():
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+
+def proc_ticks(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return sum(int(fields[n]) for n in (11, 12, 13, 14))
+
+
+def wait_for(what, ready, seconds=20):
+    """Polls until `ready()`; a tool that does not come up has failed."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise Failed(f"{what} did not come up in {seconds} s")
+        time.sleep(0.02)
+
+
+def ratio_interval(ours, theirs):
+    """Ratio of the medians of pairs, with its 95 % bootstrap interval: (ratio, low, high). Pairs are resampled together."""
+    rng = random.Random(1)
+    pairs = list(zip(ours, theirs))
+    found = []
+    for _ in range(BOOTSTRAP_ROUNDS):
+        sample = [pairs[rng.randrange(len(pairs))] for _ in pairs]
+        below = statistics.median(b for _, b in sample)
+        if below > 0:
+            found.append(statistics.median(a for a, _ in sample) / below)
+    found.sort()
+    below = statistics.median(theirs)
+    if not found or below <= 0:
+        return None
+    edge = len(found) // 40
+    return statistics.median(ours) / below, found[edge], found[-1 - edge]
+
+
+class Results:
+    """What one family found."""
+
+    def __init__(self, family):
+        self.family = family
+        self.records, self.ratios, self.errors, self.notes = [], [], [], []
+
+    def add(self, case, tool, metric, unit, values):
+        values = list(values)
+        if not values:
+            return
+        self.records.append({
+            "family": self.family, "case": case, "tool": tool, "metric": metric, "unit": unit,
+            "median": round(statistics.median(values), 4), "min": round(min(values), 4), "max": round(max(values), 4), "n": len(values)})
+
+    def compare(self, case, metric, ours, theirs, tool, peer):
+        found = ratio_interval(ours, theirs) if len(ours) == len(theirs) and len(ours) > 1 else None
+        if found:
+            self.ratios.append({
+                "family": self.family, "case": case, "tool": tool, "peer": peer, "metric": metric,
+                "ratio": round(found[0], 4), "low": round(found[1], 4), "high": round(found[2], 4), "n": len(ours)})
+
+    def error(self, case, tool, message):
+        print(f"  {case}: {tool}: ERROR {message}", flush=True)
+        self.errors.append({"family": self.family, "case": case, "tool": tool, "message": str(message)[:400]})
+
+    def note(self, text):
+        self.notes.append({"family": self.family, "text": text})
+
+
+def output_of(argv, env=None):
+    """First line that a command prints, or why there is none."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, env=env)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"missing ({error.__class__.__name__})"
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def machine():
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    with open("/etc/os-release") as file:
+        system = [line.split("=", 1)[1].strip().strip('"') for line in file if line.startswith("PRETTY_NAME=")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "name": "host", "cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30), "system": system[0] if system else "", "kernel": platform.release()}
+
+
+def clean(value):
+    """The value without paths of this machine and checkout."""
+    text = json.dumps(value)
+    for path, name in ((os.environ["KILN_BENCH_WORK"], "WORK"), (ROOT, "KILN"), (os.path.expanduser("~"), "HOME")):
+        text = text.replace(path, name)
+    return json.loads(text)

@@ -1,0 +1,89 @@
+"""Start costs: what one process of each tool costs before it does any work, and a cached unit in instructions."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import common
+import projects
+import tools
+
+ROUNDS = 200
+# Starts in one sample: rusage is in microseconds, and a start takes some hundred of them.
+CALLS_PER_SAMPLE = 5
+
+
+def measure(results):
+    results.note(f"start: CPU of `TOOL --version`, {ROUNDS} rounds of {CALLS_PER_SAMPLE} calls of each tool in turn. "
+                 "probe: `gcc --version` as build systems ask it, through each tool; gcc's own cost is part of every figure.")
+    empty = common.work("empty")
+    with open(empty + ".c", "w") as file:
+        file.write("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-O2", "-static", "-o", empty, empty + ".c"], check=True, timeout=60)
+    starts = {"kiln": [tools.KILN, "--version"], "static-c": [empty], "true": ["/bin/true"]}
+    probes = {"kiln": [tools.KILN, "gcc", "--version"], "gcc": ["gcc", "--version"]}
+    for name in ("ccache", "distcc", "icecc"):
+        if shutil.which(name):
+            starts[name] = [name, "--version"]
+            probes[name] = [name, "gcc", "--version"]
+        else:
+            results.error("start", name, "not installed")
+    if tools.sccache_path():
+        starts["sccache"] = [tools.sccache_path(), "--version"]
+    else:
+        results.error("start", "sccache", "not installed")
+    env = projects.env(KILN_DIR=common.work("wrapper", "x")[:-2], DISTCC_DIR=common.work("wrapper", "x")[:-2], DISTCC_HOSTS="127.0.0.1:1")
+    compare(results, "start", starts, env)
+    compare(results, "probe", probes, env)
+    for name, argv in starts.items():
+        results.add("start", name, "instructions", "count", instructions(results, name, argv, env))
+    cached_unit(results)
+
+
+def compare(results, case, commands, env):
+    cpu, wall = {name: [] for name in commands}, {name: [] for name in commands}
+    for _ in range(ROUNDS):
+        for name, argv in commands.items():
+            ran = [common.run(argv, "/", env) for _ in range(CALLS_PER_SAMPLE)]
+            cpu[name].append(sum(r.cpu_ms for r in ran) / CALLS_PER_SAMPLE * 1e3)
+            wall[name].append(sum(r.wall_ms for r in ran) / CALLS_PER_SAMPLE * 1e3)
+    for name in commands:
+        results.add(case, name, "cpu", "us", cpu[name])
+        results.add(case, name, "wall", "us", wall[name])
+        if name != "kiln":
+            results.compare(case, "cpu", cpu["kiln"], cpu[name], "kiln", name)
+            results.compare(case, "wall", wall["kiln"], wall[name], "kiln", name)
+
+
+def instructions(results, name, argv, env, cwd="/"):
+    """Instructions of the one process that argv starts (none of its children), by callgrind; [] with an error where it fails."""
+    argv = [shutil.which(argv[0]) or argv[0], *argv[1:]]
+    done = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *argv], cwd=cwd, env=env, capture_output=True, text=True,
+                          timeout=120)
+    found = re.findall(r"Collected\s*:\s*(\d+)", done.stderr)
+    if not found:
+        results.error("instructions", name, (done.stderr.strip().splitlines() or ["no count"])[-1])
+    return [int(found[0])] if found else []
+
+
+def cached_unit(results):
+    """The client process alone, for a unit that is in the cache: kiln's wrapper asks its daemon, ccache does all itself."""
+    unit = projects.units("haproxy", 5)[2]
+    case = f"hit of haproxy's {os.path.basename(unit.source)}, client process"
+    for name, make in (("kiln", lambda: tools.Kiln("wrap", workers=0, cache=True)), ("ccache", lambda: tools.Ccache("wrapccache"))):
+        try:
+            tool = make()
+        except common.Failed as error:
+            results.error(case, name, error)
+            continue
+        try:
+            for _ in range(3):
+                projects.measure(unit, tool)
+            found = instructions(results, name, unit.argv(tool.prefix), tool.env, unit.root)
+            results.add(case, name, "instructions", "count", found)
+            unit.take_object()
+        except common.Failed as error:
+            results.error(case, name, error)
+        finally:
+            tool.stop()
