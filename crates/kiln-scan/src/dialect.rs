@@ -7,8 +7,8 @@ use crate::search::Compiler;
 /// Two units with equal dialects see the same directives in the same bytes, so directives are cached by (content, dialect).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dialect {
-    /// `//` starts a comment (everything but strict C90).
-    pub line_comments: bool,
+    /// Where `//` starts a comment.
+    pub line_comments: LineComments,
     /// `R"x(...)x"` is a literal (C++11 and later, GNU C99 and later).
     pub raw_strings: bool,
     /// `u8R"..."`, `uR"..."` and `UR"..."` are raw strings as well.
@@ -27,10 +27,21 @@ pub struct Dialect {
     pub modules: bool,
 }
 
+/// Where `//` starts a comment. Strict C90 has no such comments, but compilers read system headers that use them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineComments {
+    /// Wherever it stands.
+    Everywhere,
+    /// Unless `*` follows at once (clang in C90).
+    NotBeforeStar,
+    /// Unless `*` follows at once, and never in a directive (gcc in C90).
+    InText,
+}
+
 impl Dialect {
     /// GNU C17, gcc's default for C.
     pub const GNU_C: Self = Self {
-        line_comments: true,
+        line_comments: LineComments::Everywhere,
         raw_strings: true,
         raw_unicode: true,
         digit_separators: false,
@@ -127,7 +138,11 @@ impl Dialect {
         let gnu_c_raw = gnu && year >= 1999 && (!clang || major >= 19);
         let raw_strings = if cxx { year >= 2011 } else { gnu_c_raw };
         Some(Self {
-            line_comments: cxx || gnu || year >= 1999,
+            line_comments: match (cxx || gnu || year >= 1999, compiler) {
+                (true, _) => LineComments::Everywhere,
+                (false, Compiler::Gcc) => LineComments::InText,
+                (false, Compiler::Clang) => LineComments::NotBeforeStar,
+            },
             raw_strings,
             raw_unicode: raw_strings && (!clang || cxx || year >= 2011),
             digit_separators: if cxx { year >= 2014 } else { year >= 2023 },
@@ -153,7 +168,7 @@ mod tests {
         assert_eq!(gcc(Language::C, "gnu11"), Dialect::GNU_C);
         assert_eq!(gcc(Language::C, "c11"), Dialect { raw_strings: false, raw_unicode: false, trigraphs: true, ..Dialect::GNU_C });
         let c90 = gcc(Language::C, "c90");
-        assert!(!c90.line_comments && !c90.digraphs && c90.trigraphs);
+        assert!(c90.line_comments == LineComments::InText && !c90.digraphs && c90.trigraphs);
         assert!(gcc(Language::C, "iso9899:199409").digraphs);
         assert!(gcc(Language::Cxx, "c++14").trigraphs && !gcc(Language::Cxx, "c++17").trigraphs);
         assert!(gcc(Language::Cxx, "c++11").raw_strings && !gcc(Language::Cxx, "c++11").digit_separators);

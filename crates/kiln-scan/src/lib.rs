@@ -29,7 +29,7 @@ mod unprovable;
 mod view;
 
 pub use closure::{Absent, Closure, File, Reason, UnitFlags};
-pub use dialect::{Dialect, Language};
+pub use dialect::{Dialect, Language, LineComments};
 pub use directives::Directives;
 pub use lex::{FILE_BYTES_MAX, LexError, directives};
 pub use macros::{CommandMacro, MacroTable};

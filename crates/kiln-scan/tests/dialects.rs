@@ -1,6 +1,4 @@
 //! The lexical rules of every standard, held against the compilers: what they list is exactly what is scanned.
-#![expect(clippy::disallowed_methods, reason = "a test does the I/O that the crate itself must not do")]
-
 mod support;
 
 use std::collections::BTreeSet;
@@ -11,11 +9,13 @@ use support::{CommandLine, Compilers, DiskView, listed};
 /// A name each, and a text in which the header of that name is included or hidden, according to the rules.
 const TEXTS: &[(&str, &str)] = &[
     ("trigraph", "??=include \"NAME\"\n"),
-    ("trigraph_splice", "int t; // ??/\n#include \"NAME\"\n"),
+    ("trigraph_splice", "int t; ??/\n#include \"NAME\"\n"),
     ("raw", "s = R\"(\n#include \"NAME\"\n)\";\n"),
     ("raw_prefix", "s = u8R\"x(\n#include \"NAME\"\n)x\";\n"),
     ("separator", "n = 1'0 /* ';\n#include \"NAME\"\n*/\n"),
-    ("line_comment", "// /*\n#include \"NAME\"\n// */\n"),
+    ("directive_comment", "#define X // /*\n#include \"NAME\"\n#define Y */\n"),
+    ("star_comment", "int s; //* x\n#include \"NAME\"\n//*/\n"),
+    ("system_comment", "#pragma GCC system_header\n// /*\n#include \"NAME\"\n// */\n"),
     ("digraph", "%:include \"NAME\"\n"),
     ("return", "int r;\r#include \"NAME\"\n"),
     ("blank_splice", "int b; \\ \n#include \"NAME\"\n"),
@@ -35,44 +35,51 @@ const CXX: &[&str] = &["", "c++98", "c++11", "c++14", "c++17", "c++20", "c++2b",
 /// Where a rule makes the outcome unknown the closure may have more.
 const MAY_BE_MORE: &[&str] = &["truth", "universal", "late_elif", "named_operators"];
 
+/// What one language makes an error of.
+const ONLY_CXX: &[&str] = &["named_operators", "universal"];
+
 #[test]
 fn every_standard_of_every_compiler() {
     let dir = tempfile::tempdir().expect("a directory");
     let cwd = dir.path().to_str().expect("UTF-8").to_owned();
+    let (mut c, mut cxx) = (String::new(), String::new());
     for (name, text) in TEXTS {
         std::fs::write(dir.path().join(format!("{name}.h")), "").expect("a header");
-        for ending in ["c", "cc"] {
-            let text = text.replace("NAME", &format!("{name}.h"));
-            std::fs::write(dir.path().join(format!("in_{name}.{ending}")), text).expect("a source");
+        let text = text.replace("NAME", &format!("{name}.h"));
+        std::fs::write(dir.path().join(format!("in_{name}.h")), text).expect("a header");
+        let line = format!("#include \"in_{name}.h\"\n");
+        cxx.push_str(&line);
+        if !ONLY_CXX.contains(name) {
+            c.push_str(&line);
         }
     }
+    std::fs::write(dir.path().join("all.c"), c).expect("a source");
+    std::fs::write(dir.path().join("all.cc"), cxx).expect("a source");
     let compilers = [("gcc", "c", 12), ("g++", "cc", 12), ("clang-14", "c", 14), ("clang++-14", "cc", 14), ("clang-19", "c", 19)];
     let (view, mut known, mut scanner) = (DiskView::default(), Compilers::default(), Scanner::new());
-    let mut compared = 0;
     for (compiler, ending, major) in compilers {
         for standard in if ending == "c" { C } else { CXX } {
-            for (name, _) in TEXTS {
-                let source = format!("in_{name}.{ending}");
-                let mut args = vec![compiler.to_owned(), "-c".to_owned(), source.clone()];
-                if !standard.is_empty() {
-                    args.push(format!("-std={standard}"));
-                }
-                let Some(list) = listed(&args, &cwd) else { continue };
-                let request = ScanRequest {
-                    dialect: dialect(compiler, major, standard),
-                    ..known.request(&view, &CommandLine::parse(&args), &cwd)
-                };
-                let closure = scanner.scan(&view, &request).expect("provable");
+            let mut args = vec![compiler.to_owned(), "-c".to_owned(), format!("all.{ending}")];
+            if !standard.is_empty() {
+                args.push(format!("-std={standard}"));
+            }
+            let list = listed(&args, &cwd).unwrap_or_else(|| panic!("{args:?} must compile"));
+            let request = ScanRequest {
+                dialect: dialect(compiler, major, standard),
+                ..known.request(&view, &CommandLine::parse(&args), &cwd)
+            };
+            let closure = scanner.scan(&view, &request).expect("provable");
+            // Only preprocessing, clang takes `//` for no comment in C90; compiling, it does.
+            let unlike = compiler.starts_with("clang") && matches!(*standard, "c90" | "iso9899:199409");
+            for (name, _) in TEXTS.iter().filter(|(name, _)| !(unlike && name.contains("comment"))) {
                 let header = format!("{name}.h");
                 let theirs = list.iter().any(|p| p.trim_start_matches("./") == header);
                 let ours = closure.files.iter().any(|f| *f.path == *header);
-                compared += 1;
                 let more = ours && MAY_BE_MORE.contains(name);
-                assert!(ours == theirs || more, "{args:?}: the compiler {theirs}, the closure {ours}");
+                assert!(ours == theirs || more, "{args:?} {name}: the compiler {theirs}, the closure {ours}");
             }
         }
     }
-    assert!(compared > 700, "{compared} compared");
 }
 
 fn dialect(compiler: &str, major: u32, standard: &str) -> Dialect {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kiln_scan::{
-    Compiler, Dialect, FileView, MacroTable, MemoryView, Names, ScanRequest, Scanner, SearchDirs, SearchList, directives,
+    Compiler, Dialect, FileView, LineComments, MacroTable, MemoryView, Names, ScanRequest, Scanner, SearchDirs, SearchList,
+    directives,
 };
 use proptest::prelude::*;
 
@@ -12,7 +13,7 @@ const DIALECTS: &[Dialect] = &[
     Dialect::GNU_CXX,
     Dialect::ASSEMBLER,
     Dialect { trigraphs: true, modules: true, ..Dialect::GNU_CXX },
-    Dialect { line_comments: false, digraphs: false, raw_strings: false, ..Dialect::GNU_C },
+    Dialect { line_comments: LineComments::InText, digraphs: false, raw_strings: false, ..Dialect::GNU_C },
 ];
 
 fn request(view: &MemoryView) -> ScanRequest {

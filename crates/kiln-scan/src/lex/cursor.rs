@@ -1,6 +1,6 @@
 //! Characters of a file as the preprocessor sees them: splices, trigraphs, comments and literals. It knows no directives.
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, LineComments};
 
 /// Class bits of a byte.
 const IDENT: u8 = 1;
@@ -48,6 +48,7 @@ pub(super) struct Cursor<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) pos: usize,
     pub(super) dialect: Dialect,
+    pub(super) in_directive: bool,
     stop: u8,
 }
 
@@ -58,7 +59,7 @@ impl<'a> Cursor<'a> {
             stop |= STOP_TRIGRAPH;
         }
         let pos = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        Self { bytes, pos, dialect, stop }
+        Self { bytes, pos, dialect, in_directive: false, stop }
     }
 
     pub(super) fn at_end(&self) -> bool {
@@ -178,7 +179,7 @@ impl<'a> Cursor<'a> {
                 self.block_comment();
                 true
             }
-            b'/' if self.dialect.line_comments => {
+            b'/' if self.starts_line_comment() => {
                 self.line_comment();
                 true
             }
@@ -187,6 +188,19 @@ impl<'a> Cursor<'a> {
                 false
             }
         }
+    }
+
+    /// Whether the second slash at the cursor makes a comment of the line.
+    fn starts_line_comment(&mut self) -> bool {
+        let everywhere = self.dialect.line_comments == LineComments::Everywhere;
+        if everywhere || (self.dialect.line_comments == LineComments::InText && self.in_directive) {
+            return everywhere;
+        }
+        let start = self.pos;
+        self.bump();
+        let starts = self.peek() != b'*';
+        self.pos = start;
+        starts
     }
 
     /// From inside of a block comment to behind its end.

@@ -80,6 +80,7 @@ impl<'a> Lexer<'a> {
 
     fn run(&mut self) {
         while !self.cursor.at_end() {
+            self.cursor.in_directive = false;
             self.cursor.skip_space();
             match self.cursor.peek() {
                 b'\n' => {
@@ -123,6 +124,7 @@ impl<'a> Lexer<'a> {
 
     /// One directive, its `#` read; ends behind its newline.
     fn directive(&mut self) {
+        self.cursor.in_directive = true;
         self.cursor.skip_space();
         let mut scratch = std::mem::take(&mut self.scratch);
         let word = self.cursor.word(&mut scratch);

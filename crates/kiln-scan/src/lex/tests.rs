@@ -1,6 +1,7 @@
 //! Tables of file texts and the lookups that are read out of them.
 
 use super::*;
+use crate::dialect::LineComments;
 use crate::directives::{Branch, Mentions};
 
 fn read(text: &[u8], dialect: Dialect) -> (Directives, Names) {
@@ -87,7 +88,8 @@ fn comments_hide_and_separate() {
     check("/* *\\\n/ #include <a.h>\n", &["2:<a.h>"]);
     check("/\\\n* x\n#include <a.h>\n*/", &[]);
     check("/* open\n#include <a.h>\n", &[]);
-    let c90 = Dialect { line_comments: false, ..Dialect::GNU_C };
+    let c90 = Dialect { line_comments: LineComments::InText, ..Dialect::GNU_C };
+    check_in(c90, "// x /* y\n#define A 1 // /* z\n#include <a.h>\n*/\n", &["A= 1 //"]);
     check_in(c90, "a //* x */ 1\n#include <a.h>\n", &["2:<a.h>"]);
 }
 
