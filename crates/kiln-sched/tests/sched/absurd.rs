@@ -94,6 +94,7 @@ fn workers_and_clients_are_bounded() {
     assert_eq!(farm.core.clients().count(), limits::CLIENTS_MAX);
     assert_eq!(farm.core.counters().refused_overflow, 10);
     farm.now = farm.now.plus(Micros::from_secs(70));
-    farm.pass(Micros::from_secs(4), &[]);
+    // The one lease is lost with its worker after three seconds, and remembered for three.
+    farm.pass(Micros::from_secs(8), &[]);
     assert_eq!(farm.core.clients().count(), 0, "who neither holds nor waits is forgotten");
 }
