@@ -98,11 +98,8 @@ async fn a_second_signal_ends_what_still_drains() {
     // An upload that never ends.
     let (feed, fed) = tokio::sync::mpsc::channel(1);
     let digest = "0".repeat(64);
-    let first = WriteRequest {
-        resource_name: format!("main/uploads/u/blobs/{digest}/100"),
-        data: b"x".to_vec(),
-        ..Default::default()
-    };
+    let first =
+        WriteRequest { resource_name: format!("main/uploads/u/blobs/{digest}/100"), data: b"x".to_vec(), ..Default::default() };
     feed.send(first).await.unwrap();
     let stream = tokio_stream::wrappers::ReceiverStream::new(fed);
     let upload = tokio::spawn(async move { ByteStreamClient::new(channel).write(stream).await.map(drop) });

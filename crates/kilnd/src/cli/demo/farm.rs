@@ -44,13 +44,15 @@ impl Farm {
     pub(crate) fn start(dir: &Path, cores: usize) -> anyhow::Result<Farm> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let mut farm = Farm { dir: dir.to_owned(), children: Vec::new() };
-        farm.spawn("all", &["all".into()])?;
+        // All of them are on one machine: none takes the others' jobs for a user's.
+        farm.spawn("all", &["all".into(), "--worker-yields".into(), "false".into()])?;
         for number in 1..=WORKERS {
             let name = format!("worker{number}");
             let home = dir.join(&name);
             let words = [
                 ("--listen", format!("unix:{}", home.join("run/worker.sock").display())),
                 ("--name", name.clone()),
+                ("--yields", "false".to_owned()),
                 ("--dir", home.join("state").display().to_string()),
                 ("--slots", (cores / 2).max(1).to_string()),
                 ("--farm-schedulers", embedded_socket(dir, "scheduler").to_string()),
