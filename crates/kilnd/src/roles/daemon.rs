@@ -40,11 +40,11 @@ pub(crate) async fn run(running: Running) -> anyhow::Result<()> {
 /// Its directory or its socket cannot be had.
 pub(crate) async fn serve(running: &Running, farm: Option<FarmSettings>) -> anyhow::Result<()> {
     let configured = &running.settings.daemon;
-    let _lock = lock::take(&configured.dir, "daemon")?;
+    let (dir, _lock) = state_of_view(&configured.dir)?;
     let variable = |name: &str| std::env::var_os(name);
     let place = Place::find(&variable, &Identity::current())?;
     let settings = Settings {
-        dir: configured.dir.clone(),
+        dir,
         helper_argv: helper_argv()?,
         farm,
         fallback: match running.settings.client.fallback.as_str() {
@@ -73,4 +73,18 @@ pub(crate) async fn serve(running: &Running, farm: Option<FarmSettings>) -> anyh
     };
     let ended = kiln_daemon::run(settings, place, ready, running.stop.cancelled()).await;
     ended.map_err(anyhow::Error::msg).context("daemon")
+}
+
+/// The state directory, or one below it where a daemon of another view (container, namespace, changed root) has the first.
+fn state_of_view(dir: &std::path::Path) -> anyhow::Result<(std::path::PathBuf, lock::DirLock)> {
+    let taken = match lock::take(dir, "daemon") {
+        Ok(lock) => return Ok((dir.to_owned(), lock)),
+        Err(taken) => taken,
+    };
+    let other = dir.join(format!("view-{:016x}", Identity::current().hash(&[])));
+    match lock::take(&other, "daemon") {
+        Ok(lock) => Ok((other, lock)),
+        // Both are taken: the first error names the daemon that serves this directory.
+        Err(_) => Err(taken),
+    }
 }
