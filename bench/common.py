@@ -1,5 +1,6 @@
 """What every family of the bench needs: processes with their CPU time, statistics, the raw result. Knows no tool."""
 
+import ctypes
 import json
 import os
 import platform
@@ -12,10 +13,16 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(ROOT, "bench", "results")
 FULL = os.environ.get("FULL") == "1"
+# From <sched.h>.
+CLONE_NEWNET = 0x40000000
 # Resamples of one bootstrap: the ends of a 95 % interval are then the 50th value from either side.
 BOOTSTRAP_ROUNDS = 2000
 # No single command of the bench runs longer; distcc's own longest wait is 301 s, and runs only with FULL=1.
 COMMAND_SECONDS_MAX = 900 if FULL else 120
+
+
+# Groups whose processes have not been ended yet.
+RUNNING = set()
 
 
 class Failed(Exception):
@@ -77,6 +84,7 @@ class Group:
     def __init__(self, name):
         self.procs = []
         self.usage = None
+        RUNNING.add(self)
         leaf = f"kiln-bench-{os.getpid()}-{name}"
         for base, usage in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"), ("/sys/fs/cgroup", "cpu.stat")):
             path = os.path.join(base, leaf)
@@ -114,6 +122,7 @@ class Group:
         return int(text) / 1e6
 
     def stop(self):
+        RUNNING.discard(self)
         for proc in self.procs:
             for sig in (signal.SIGCONT, signal.SIGTERM):
                 try:
@@ -209,6 +218,19 @@ class Results:
 
     def note(self, text):
         self.notes.append({"family": self.family, "text": text})
+
+
+def stop_all():
+    """Ends every process that a family left behind."""
+    for group in list(RUNNING):
+        group.stop()
+
+
+def isolate():
+    """Moves this process to a network of its own, which is loopback alone; where that is not allowed, nothing changes."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) == 0:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
 
 
 def output_of(argv, env=None):

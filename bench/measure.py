@@ -6,12 +6,14 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
 import common
+import projects
 import tools
 
 FAMILIES = ["wrapper", "hit", "dispatch", "scan", "failure"]
@@ -54,6 +56,8 @@ def measured(family):
         importlib.import_module(f"family_{family}").measure(results)
     except (common.Failed, subprocess.SubprocessError, OSError) as error:
         results.error("all", "bench", error)
+    finally:
+        common.stop_all()
     results.note(f"Took {time.monotonic() - start:.0f} s; load average at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     return results
 
@@ -76,13 +80,18 @@ def main():
         os.environ["KILN_BENCH_WORK"] = tempfile.mkdtemp(prefix="kiln-bench-")
     latest = os.path.join(common.RESULTS, "latest.json")
     today = os.path.join(common.RESULTS, f"{datetime.date.today():%Y-%m-%d}-{common.machine()['name']}.json")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("measure.py: ended by a signal"))
     try:
+        for project in projects.LISTING:
+            projects.fetch(project)
+        common.isolate()
         head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
         for family in wanted:
             found = measured(family)
             for path in (today, latest):
                 save(path, replace_family({**load(path), **head}, found))
     finally:
+        common.stop_all()
         if own:
             shutil.rmtree(os.environ["KILN_BENCH_WORK"], ignore_errors=True)
 

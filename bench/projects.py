@@ -64,11 +64,17 @@ def env(**more):
     return {**base, **more}
 
 
-def units(name, limit=UNITS_MAX):
-    """Units of a project, spread evenly over it in the order of their names; each with the digest of gcc's object."""
+def fetch(name):
+    """The directory of a project; it is fetched the first time, which needs a network."""
     root = common.work("src", name)
     if not os.path.exists(root):
         subprocess.run(["sh", FETCH, name, root], check=True, timeout=600)
+    return root
+
+
+def units(name, limit=UNITS_MAX):
+    """Units of a project, spread evenly over it in the order of their names; each with the digest of gcc's object."""
+    root = fetch(name)
     listing = subprocess.run(LISTING[name], cwd=root, capture_output=True, text=True, timeout=120).stdout
     found = {}
     for line in listing.replace("\\\n", " ").splitlines():

@@ -154,7 +154,7 @@ class Icecc(Plain):
             raise
 
     def daemon(self, group, role, net, port, own, base, more):
-        argv = ["iceccd", "-n", net, "-N", role, "-s", f"127.0.0.1:{port}", "-p", str(own), "-m", str(SERVER_SLOTS), "-i", "lo",
+        argv = ["iceccd", "-n", net, "-N", role, "-s", f"127.0.0.1:{port}", "-p", str(own), "-m", str(SERVER_SLOTS),
                 "-b", f"{base}/{role}", "-l", f"{base}/{role}.log", "-v", *more]
         group.start(argv, projects.env(ICECC_TEST_SOCKET=f"{base}/{role}.sock"), f"{base}/{role}.out")
 

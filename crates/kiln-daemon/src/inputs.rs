@@ -42,7 +42,7 @@ impl Scans {
 
     fn scan(&self, view: &View<'_>, request: &ScanRequest) -> Result<Closure, Unprovable> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut scanner = idle.unwrap_or_else(Scanner::new);
+        let mut scanner = idle.unwrap_or_default();
         let closure = scanner.scan(view, request);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < SCANNERS_MAX {

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use kiln_scan::Scanner;
-use support::{CommandLine, Compilers, DiskView, identity, listed};
+use support::{CommandLine, Compilers, DiskView, identity, opened};
 
 /// Projects of a run; `KILN_SCAN_PROJECTS` sets another number for a long one.
 const PROJECTS: u64 = 12;
@@ -201,9 +201,7 @@ fn check(seed: u64, compilers: &mut Compilers) -> (u32, usize, usize) {
         let mut args = vec![compiler.to_owned()];
         args.extend(options(seed));
         args.extend(["-c".to_owned(), source.to_owned()]);
-        let mut with_missing = args.clone();
-        with_missing.push("-MG".to_owned());
-        let Some(list) = listed(&with_missing, &cwd) else { continue };
+        let Some(list) = opened(&args, &cwd) else { continue };
         let view = DiskView::default();
         let request = compilers.request(&view, &CommandLine::parse(&args), &cwd);
         let closure = match Scanner::new().scan(&view, &request) {

@@ -31,7 +31,7 @@ impl Stamp {
             ino: stat.st_ino,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mode: stat.st_mode,
-            nlink: stat.st_nlink as u64,
+            nlink: stat.st_nlink,
             mtime_ns: time_ns(stat.st_mtime, stat.st_mtime_nsec as i64),
             ctime_ns: time_ns(stat.st_ctime, stat.st_ctime_nsec as i64),
         }

@@ -303,6 +303,16 @@ pub(crate) fn listed(args: &[String], cwd: &str) -> Option<Vec<String>> {
     output.status.success().then(|| dependencies(&output.stdout))
 }
 
+/// The headers that the compiler opens (`-H`), missing ones passed over; `None` if it fails.
+pub(crate) fn opened(args: &[String], cwd: &str) -> Option<Vec<String>> {
+    let mut command = Command::new(&args[0]);
+    command.args(args[1..].iter().filter(|a| *a != "-c")).args(["-M", "-MG", "-w", "-H"]);
+    let output = command.current_dir(cwd).env("LC_ALL", "C").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let names = text.lines().filter(|l| l.starts_with('.')).filter_map(|l| l.split_once(' ')).map(|(_, p)| p.to_owned());
+    output.status.success().then(|| names.collect())
+}
+
 /// The prerequisites in a make rule.
 pub(crate) fn dependencies(rule: &[u8]) -> Vec<String> {
     let start = rule.windows(2).position(|w| w == b": " || w == b":\n" || w == b":\\").map_or(0, |n| n + 1);
