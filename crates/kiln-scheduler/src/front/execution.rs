@@ -4,7 +4,7 @@ use crate::farm::CallError;
 use crate::front::operations::{Operation, Watcher};
 use crate::front::run::Run;
 use crate::front::{Front, MAIN, check_function, digest};
-use futures::StreamExt as _;
+use futures::stream;
 use kiln_proto::longrunning::operations_server::Operations as OperationsService;
 use kiln_proto::longrunning::{
     self, CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse,
@@ -17,20 +17,22 @@ use reapi::execution_server::Execution;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 type OperationStream = Pin<Box<dyn Stream<Item = Result<longrunning::Operation, Status>> + Send>>;
 
-/// The operation's progress, ending with its end.
+/// The operation's progress, from where it stands now; the stream ends with the operation.
 fn follow(watcher: Watcher) -> OperationStream {
-    let mut ended = false;
-    let changes = WatchStream::new(watcher.changes.clone());
-    let messages = changes.map(move |standing| Ok(watcher.operation.message(&standing)));
-    Box::pin(messages.take_while(move |message: &Result<longrunning::Operation, Status>| {
-        let more = !ended;
-        ended = message.as_ref().is_ok_and(|message| message.done);
-        futures::future::ready(more)
+    Box::pin(stream::unfold(Some((watcher, true)), |following| async {
+        let (mut watcher, first) = following?;
+        if !first {
+            // The sender lives as long as the operation, which the watcher holds.
+            watcher.changes.changed().await.ok()?;
+        }
+        let standing = watcher.changes.borrow_and_update().clone();
+        let message = watcher.operation.message(&standing);
+        let following = standing.response.is_none().then_some((watcher, false));
+        Some((Ok(message), following))
     }))
 }
 

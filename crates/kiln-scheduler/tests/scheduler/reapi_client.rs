@@ -120,6 +120,9 @@ pub(crate) fn plain_action(command: &[u8], input_root_digest: Digest) -> Vec<u8>
 pub(crate) async fn end(mut stream: Streaming<kiln_proto::longrunning::Operation>) -> reapi::ExecuteResponse {
     while let Some(operation) = stream.message().await.unwrap() {
         if let Some(response) = response_of(&operation).unwrap() {
+            // Clients that read to the end must find one.
+            let rest = tokio::time::timeout(std::time::Duration::from_secs(5), stream.message());
+            assert_eq!(rest.await.expect("the stream ends with the operation").unwrap(), None);
             return response;
         }
     }
