@@ -302,9 +302,13 @@ enum Where {
     Nowhere { code: &'static str, detail: String },
 }
 
+/// How long a unit waits for a worker before this machine's own processors compete for it: covers the time in which grants
+/// that were just returned come round again.
+const GRACE_MS: u32 = 150;
+
 /// A worker, or an idle processor of this machine when the farm is full.
 async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, attempt: u32, avoid: &[String]) -> Where {
-    let mut wait_ms = 0;
+    let mut wait_ms = GRACE_MS;
     loop {
         let no_grant = tokio::select! {
             biased;
@@ -312,7 +316,7 @@ async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, att
                 Ok(granted) => return Where::Worker(granted),
                 Err(no_grant) => no_grant,
             },
-            Some(permit) = daemon.heavy.acquire(), if wait_ms > 0 && daemon.local.executor.is_some() => return Where::Here(permit),
+            Some(permit) = daemon.heavy.acquire(), if wait_ms > GRACE_MS && daemon.local.executor.is_some() => return Where::Here(permit),
         };
         match no_grant {
             NoGrant::Full => wait_ms = ACQUIRE_WAIT_MS,

@@ -164,7 +164,8 @@ impl BlobClient {
         }
     }
 
-    /// Sends one blob of any size, read piece by piece by `next` (empty at the end); answers the bytes sent.
+    /// Sends one blob of any size, read piece by piece by `next` (empty at the end), compressed on the way; answers the bytes
+    /// that went over the wire.
     ///
     /// # Errors
     /// The node's status.
@@ -173,27 +174,42 @@ impl BlobClient {
         digest: &Digest,
         mut next: impl FnMut(usize) -> std::io::Result<Vec<u8>> + Send + 'static,
     ) -> Result<u64, Status> {
-        let resource = self.resource(&format!("uploads/{}/blobs/{digest}", random_uuid()));
+        let resource = self.resource(&format!("uploads/{}/compressed-blobs/zstd/{digest}", random_uuid()));
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
-        let size = digest.size as i64;
-        tokio::task::spawn_blocking(move || {
-            let mut offset = 0i64;
-            let mut name = resource;
-            loop {
-                let Ok(data) = next(CHUNK_LEN) else { return };
+        let packing = tokio::task::spawn_blocking(move || -> std::io::Result<u64> {
+            let encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(CHUNK_LEN), SQUEEZE_LEVEL)?;
+            let (mut encoder, mut offset, mut name) = (Some(encoder), 0i64, resource);
+            while let Some(mut packer) = encoder.take() {
+                let plain = next(CHUNK_LEN)?;
+                let finish_write = plain.is_empty();
+                let data = match finish_write {
+                    true => packer.finish()?,
+                    false => {
+                        std::io::Write::write_all(&mut packer, &plain)?;
+                        let data = std::mem::take(packer.get_mut());
+                        encoder = Some(packer);
+                        data
+                    }
+                };
+                if data.is_empty() && !finish_write {
+                    continue;
+                }
                 let length = data.len() as i64;
-                let finish_write = length == 0 || offset + length >= size;
                 let message = WriteRequest { resource_name: std::mem::take(&mut name), write_offset: offset, finish_write, data };
                 offset += length;
-                if sender.blocking_send(message).is_err() || finish_write {
-                    return;
+                // The other end may have the blob by now and stop listening: its answer says so.
+                if sender.blocking_send(message).is_err() {
+                    break;
                 }
             }
+            Ok(offset as u64)
         });
         let request = self.request(tokio_stream::wrappers::ReceiverStream::new(receiver));
         let answer = ByteStreamClient::new(self.channel.clone()).write(request).await?.into_inner();
-        match answer.committed_size == size {
-            true => Ok(digest.size),
+        let sent = packing.await.map_err(|error| Status::internal(error.to_string()))??;
+        // -1: somebody else brought it meanwhile.
+        match answer.committed_size == sent as i64 || answer.committed_size == -1 {
+            true => Ok(sent),
             false => Err(Status::data_loss(format!("{digest}: only {} bytes were taken", answer.committed_size))),
         }
     }

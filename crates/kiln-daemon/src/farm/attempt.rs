@@ -27,6 +27,9 @@ use kiln_worker::GRANT_KEY;
 /// evicted meanwhile.
 const MISSING_ROUNDS: u32 = 4;
 
+/// A broken connection is looked into this long: one step of the clock's watch, and a little.
+const STANDSTILL_LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// A result with all its bytes, each checked against its digest.
 #[derive(Debug)]
 pub(crate) struct Arrived {
@@ -65,7 +68,11 @@ impl Farm {
     /// Runs the unit on the granted worker. Dropping the future cancels the run there.
     pub(crate) async fn attempt(&self, unit: &Arc<Analysed>, granted: &mut Granted) -> Result<Remote, Setback> {
         let started = Instant::now();
-        let outcome = self.attempt_on(unit, granted).await;
+        let outcome = match self.attempt_on(unit, granted).await {
+            // Give the clock's watch its turn before blaming anyone.
+            Err(Setback::Lost { .. }) if self.stood_still_in(started).await => Err(Setback::Rejected),
+            outcome => outcome,
+        };
         let run_ms = started.elapsed().as_millis() as u64;
         match &outcome {
             Ok(remote) if remote.arrived.result.exit_code == 0 => granted.used(Outcome::Ok, run_ms, 0, ""),
@@ -82,6 +89,11 @@ impl Farm {
             Err(Setback::Unfit { detail, .. }) => granted.used(Outcome::Cancelled, run_ms, 0, detail),
         }
         outcome
+    }
+
+    async fn stood_still_in(&self, since: Instant) -> bool {
+        tokio::time::sleep(STANDSTILL_LOOK).await;
+        self.stood_still_since(since)
     }
 
     async fn attempt_on(&self, unit: &Arc<Analysed>, granted: &Granted) -> Result<Remote, Setback> {

@@ -9,7 +9,7 @@ use kiln_rpc::{Address, Channel, Dial, Pool};
 use kiln_sandbox::KILN_ROOT;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::known::Known;
@@ -17,6 +17,12 @@ use crate::analyse::Analysed;
 
 /// How often schedulers are asked for news; also how soon a farm that came back is noticed.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How often the clock is looked at, to notice that this process stood still.
+const CLOCK_STEP: Duration = Duration::from_millis(200);
+
+/// A step that takes this much longer than it should was a standstill.
+const STANDSTILL: Duration = Duration::from_millis(500);
 
 /// Longest wait of a daemon's first units for the first look at the schedulers.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
@@ -106,6 +112,8 @@ pub(crate) struct Farm {
     nodes: RwLock<Vec<Node>>,
     current: AtomicUsize,
     up: watch::Sender<bool>,
+    /// When this process was last found to have stood still.
+    stood_still: Mutex<Option<Instant>>,
     /// The schedulers have been looked at once.
     looked: watch::Sender<bool>,
     waiting: AtomicUsize,
@@ -136,6 +144,7 @@ impl Farm {
             nodes: RwLock::default(),
             current: AtomicUsize::new(0),
             up: watch::Sender::new(false),
+            stood_still: Mutex::new(None),
             looked: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
             last_error: Mutex::default(),
@@ -144,6 +153,7 @@ impl Farm {
             stopped: AtomicBool::new(false),
             settings,
         });
+        tokio::spawn(watch_clock(Arc::clone(&farm)));
         tokio::spawn(watch_schedulers(Arc::clone(&farm)));
         tokio::spawn(send_returns(Arc::clone(&farm), returned));
         Ok(farm)
@@ -168,6 +178,12 @@ impl Farm {
     /// Why there is no farm, for people.
     pub(crate) fn last_error(&self) -> String {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this machine stood still (stopped, suspended) at some time after `since`: a connection that broke then says nothing
+    /// about the other end.
+    pub(crate) fn stood_still_since(&self, since: Instant) -> bool {
+        self.stood_still.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at >= since)
     }
 
     /// Ends the background tasks.
@@ -320,6 +336,23 @@ fn scopeguard<F: FnMut()>(act: F) -> impl Drop {
         }
     }
     Guard(act)
+}
+
+/// Seconds since the machine started, those asleep included.
+fn boottime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Notices that this process stood still: a step that took half a second longer than it should.
+async fn watch_clock(farm: Arc<Farm>) {
+    while !farm.stopped.load(Ordering::SeqCst) {
+        let before = boottime();
+        tokio::time::sleep(CLOCK_STEP).await;
+        if boottime().saturating_sub(before) > CLOCK_STEP + STANDSTILL {
+            *farm.stood_still.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
 }
 
 async fn watch_schedulers(farm: Arc<Farm>) {
