@@ -119,7 +119,8 @@ impl TestFarm {
                 ("KILN_WORKER_NAME", name.clone()),
                 ("KILN_WORKER_LISTEN", self.address(&name)),
                 ("KILN_WORKER_SLOTS", self.layout.slots.to_string()),
-                ("KILN_WORKER_DEDICATED", "true".to_owned()),
+                // All are on one machine: none takes the others' jobs for a user's.
+                ("KILN_WORKER_YIELDS", "false".to_owned()),
             ];
             plan.push((name, "worker", settings));
         }

@@ -66,7 +66,7 @@ impl Project {
     /// Has `command`, which is to call `make`, build it with `wrapper` before the compilers. The salt stands in every
     /// command line and changes no product: another salt is another action.
     pub fn make<'a>(&self, command: &'a mut Command, wrapper: &str, salt: u32) -> &'a mut Command {
-        command.current_dir(&self.dir).args(["-j4", "--no-print-directory"]);
+        command.current_dir(&self.dir).args(["-j3", "--no-print-directory"]);
         command.arg(format!("CC={wrapper} gcc")).arg(format!("CXX={wrapper} g++")).arg(format!("SALT={salt}"))
     }
 

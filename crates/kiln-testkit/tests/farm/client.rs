@@ -1,6 +1,6 @@
 //! The user's own side: the daemon killed, Ctrl-C, and no farm at all.
 
-use crate::support::{BUILD_MAX, Bench, SOON, count};
+use crate::support::{BUILD_MAX, Bench, SOON, START_MAX, count};
 use kiln_testkit::{Layout, await_for, binary, run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -37,7 +37,7 @@ fn names(bench: &Bench) -> Vec<String> {
 fn interrupt_cancels(bench: &Bench) {
     let before = names(bench);
     let unit = bench.start_slow("fail");
-    let worker = bench.farm.await_job("cc1plus", BUILD_MAX);
+    let worker = bench.farm.await_job("cc1plus", START_MAX);
     unit.signal(Signal::INT);
     let ran = unit.finish(SOON);
     assert!(ran.signal == Some(2) || ran.code == Some(130), "code {:?}, signal {:?}", ran.code, ran.signal);

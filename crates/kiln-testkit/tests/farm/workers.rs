@@ -1,6 +1,6 @@
 //! Workers that die, stop or are gone in the middle of a compile: the unit runs elsewhere and soon.
 
-use crate::support::{BUILD_MAX, Bench, SOON, count};
+use crate::support::{Bench, SOON, START_MAX, count};
 use kiln_testkit::{Layout, await_for};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn await_elsewhere(bench: &Bench, lost: &str) -> String {
 fn a_killed_worker_loses_only_time() {
     let mut bench = three();
     let unit = bench.start_slow("fail");
-    let lost = bench.farm.await_job("cc1plus", BUILD_MAX);
+    let lost = bench.farm.await_job("cc1plus", START_MAX);
     bench.farm.kill(&lost);
     let begun = Instant::now();
     let other = await_elsewhere(&bench, &lost);
@@ -42,7 +42,7 @@ fn a_killed_worker_loses_only_time() {
         bench.farm.kill(other);
     }
     let unit = bench.start_slow("fail");
-    assert_eq!(bench.farm.await_job("cc1plus", BUILD_MAX), lost);
+    assert_eq!(bench.farm.await_job("cc1plus", START_MAX), lost);
     let _ = bench.finish_slow(unit);
 }
 
@@ -50,7 +50,7 @@ fn a_killed_worker_loses_only_time() {
 fn a_stopped_worker_is_noticed() {
     let mut bench = three();
     let unit = bench.start_slow("fail");
-    let lost = bench.farm.await_job("cc1plus", BUILD_MAX);
+    let lost = bench.farm.await_job("cc1plus", START_MAX);
     bench.farm.stop(&lost);
     let _ = await_elsewhere(&bench, &lost);
     let _ = bench.finish_slow(unit);
@@ -73,7 +73,7 @@ fn a_stopped_worker_is_noticed() {
 fn without_any_worker_units_run_here() {
     let mut bench = Bench::start(Layout { workers: 1, ..Layout::default() });
     let unit = bench.start_slow("silent");
-    let lost = bench.farm.await_job("cc1plus", BUILD_MAX);
+    let lost = bench.farm.await_job("cc1plus", START_MAX);
     bench.farm.kill(&lost);
     let _ = bench.finish_slow(unit);
     let stats = bench.farm.stats();
