@@ -62,6 +62,11 @@ def measured(family):
     return results
 
 
+def end(*_):
+    """SIGTERM: what was measured so far is kept, with an error that says so."""
+    raise common.Failed("ended by a signal before all was measured")
+
+
 def replace_family(result, found):
     """Puts a family's new results in the place of its old ones."""
     for key in ("records", "ratios", "errors", "notes"):
@@ -80,7 +85,7 @@ def main():
         os.environ["KILN_BENCH_WORK"] = tempfile.mkdtemp(prefix="kiln-bench-")
     latest = os.path.join(common.RESULTS, "latest.json")
     today = os.path.join(common.RESULTS, f"{datetime.date.today():%Y-%m-%d}-{common.machine()['name']}.json")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("measure.py: ended by a signal"))
+    signal.signal(signal.SIGTERM, end)
     try:
         for project in projects.LISTING:
             projects.fetch(project)

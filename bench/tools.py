@@ -15,6 +15,8 @@ from common import Failed, Group
 BINARIES = os.environ.get("KILN_BENCH_BINARIES") or os.path.join(common.ROOT, "target", "release")
 KILN = os.path.join(BINARIES, "kiln")
 KILND = os.path.join(BINARIES, "kilnd")
+# icecc's daemons ask for their scheduler every few seconds.
+ICECC_SECONDS = 60
 # Jobs at once of every server alike.
 SERVER_SLOTS = 2
 
@@ -135,6 +137,8 @@ class Icecc(Plain):
         base = common.work(name, "x")[:-2]
         os.chmod(os.environ["KILN_BENCH_WORK"], 0o755)
         os.chmod(base, 0o777)
+        for old in glob.glob(base + "/*.log"):
+            os.remove(old)
         envs = common.work(name, "tar", "x")[:-2]
         if not glob.glob(envs + "/*.tar*"):
             subprocess.run(["icecc-create-env", "/usr/bin/gcc", "/usr/bin/g++"], cwd=envs, env=projects.env(), check=True,
@@ -148,7 +152,7 @@ class Icecc(Plain):
         self.daemon(self.client, "local", net, port, port + 3, base, ["--no-remote"])
         self.env = projects.env(ICECC_TEST_SOCKET=base + "/local.sock", ICECC_VERSION=tar, ICECC_PREFERRED_HOST="remote")
         try:
-            common.wait_for("icecc's daemons", lambda: os.path.exists(base + "/local.sock") and logins(base + "/sched.log") == 2)
+            common.wait_for("icecc's daemons", lambda: connected(base + "/local.log") and connected(base + "/remote.log"), ICECC_SECONDS)
         except Failed:
             self.stop()
             raise
@@ -166,13 +170,13 @@ class Icecc(Plain):
         self.server.stop()
 
 
-def logins(log):
-    """Daemons that icecc's scheduler says it knows."""
+def connected(log):
+    """Whether an icecc daemon says that it reached its scheduler."""
     try:
         with open(log) as file:
-            return file.read().count("login ")
+            return "Connected to scheduler" in file.read()
     except OSError:
-        return 0
+        return False
 
 
 class Ccache(Plain):
