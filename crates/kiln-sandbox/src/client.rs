@@ -69,6 +69,7 @@ pub struct Sandbox {
     socket: Option<OwnedFd>,
     helper: Child,
     roots: PathBuf,
+    cgroups: Vec<PathBuf>,
     report: RungReport,
 }
 
@@ -106,7 +107,7 @@ impl Sandbox {
             Err(error) => Err(error),
         };
         match ready {
-            Ok(Ok(report)) => Ok(Sandbox { socket: Some(ours), helper, roots: config.roots, report }),
+            Ok(Ok(report)) => Ok(Sandbox { socket: Some(ours), helper, roots: config.roots, cgroups: config.cgroups, report }),
             other => {
                 drop(ours);
                 let _ = helper.wait();
@@ -132,7 +133,7 @@ impl Sandbox {
     /// Starts a job. Returns when its init exists (about a millisecond); callable from several threads.
     ///
     /// # Errors
-    /// [`SandboxError`]; the job has not run then.
+    /// [`SandboxError`]; the job has not run then. [`SandboxError::Helper`]: the helper is gone, and another must be started.
     pub fn run(&self, mut spec: JobSpec) -> Result<JobHandle, SandboxError> {
         if spec.root.pool_dir() != self.roots {
             return Err(SandboxError::BadJob("the root is of another pool".into()));
@@ -157,7 +158,8 @@ impl Sandbox {
         header.word(job.limits.processes);
         header.byte(u8::from(job.mode == crate::RootMode::HostUsr));
         let Some(helper) = &self.socket else { return Err(SandboxError::Lost) };
-        socket::send(helper.as_fd(), &header.bytes, &[theirs.as_fd(), file.as_fd()])?;
+        socket::send(helper.as_fd(), &header.bytes, &[theirs.as_fd(), file.as_fd()])
+            .map_err(|error| SandboxError::Helper(format!("it has ended: {error}")))?;
         drop(theirs);
         let first = socket::receive(ours.as_fd())?.ok_or(SandboxError::Lost)?;
         let mut fds = first.fds.into_iter();
@@ -177,6 +179,12 @@ impl Drop for Sandbox {
         // The helper ends when its socket closes, and the kernel kills its jobs then.
         self.socket = None;
         let _ = self.helper.wait();
+        // The helper has given up the rights to remove its own; a later one would.
+        for cgroup in &self.cgroups {
+            let own = cgroup.join(format!("kiln-{}", self.helper.id()));
+            let _ = std::fs::remove_dir(own.join("helper"));
+            let _ = std::fs::remove_dir(own);
+        }
     }
 }
 

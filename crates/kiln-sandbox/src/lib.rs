@@ -31,6 +31,7 @@ pub use rung::{Rung, RungReport, probe};
 pub use server::server_main;
 
 /// Value of the platform property `kiln-root` for [`RootMode::Chroot`]. The number changes whenever what a job can see
-/// changes: uid 1000, gid 1000, host name `kiln`, `/dev` {null, zero, full, random, urandom, fd, stdin, stdout, stderr},
+/// changes: uid 1000, gid 1000, host name `kiln`, `/dev` {null, zero, full, random, urandom, fd, stdin, stdout,
+/// stderr, and pts and shm, empty directories},
 /// a fresh `/proc`, an empty `/tmp` unless the input root has one, no network, address randomisation off.
 pub const KILN_ROOT: &str = "chroot/1";

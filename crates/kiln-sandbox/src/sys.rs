@@ -209,6 +209,20 @@ pub(crate) fn close_inherited_on_exec() -> io::Result<()> {
     check(done as i32)
 }
 
+/// Brings a network interface of the current network namespace up.
+pub(crate) fn interface_up(name: &CStr) -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: `ifreq` is plain data, for which zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()).take(libc::IFNAMSIZ - 1) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request is a valid `struct ifreq` with a NUL-terminated name and flags, as SIOCSIFFLAGS reads it.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+}
+
 /// Ends the process at once: no destructors, no handlers.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes a number and does not return.

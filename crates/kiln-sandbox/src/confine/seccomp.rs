@@ -109,6 +109,7 @@ const SOCKET_RULES: &[Rule] = &[(libc::SYS_socket, 359, NotPermitted)];
 const I386_SOCKETCALL: u32 = 102;
 const I386_CLONE: u32 = 120;
 const I386_IOCTL: u32 = 54;
+const I386_PRLIMIT: u32 = 340;
 
 /// Namespaces that `clone` could make.
 const CLONE_NAMESPACES: u32 = (libc::CLONE_NEWNS
@@ -224,6 +225,15 @@ fn table(sockets: bool, compat: bool) -> Vec<libc::sock_filter> {
         answer(NotPermitted),
         op(RETURN, libc::SECCOMP_RET_ALLOW),
     ]);
+    let prlimit = if compat { I386_PRLIMIT } else { libc::SYS_prlimit64 as u32 };
+    code.extend([
+        libc::sock_filter { code: EQUAL, jt: 0, jf: 4, k: prlimit },
+        op(LOAD, DATA_ARG0),
+        // Its own limits only: the job's init is the same user, and must live to end it.
+        libc::sock_filter { code: EQUAL, jt: 1, jf: 0, k: 0 },
+        answer(NotPermitted),
+        op(RETURN, libc::SECCOMP_RET_ALLOW),
+    ]);
     code.push(op(RETURN, libc::SECCOMP_RET_ALLOW));
     code
 }
@@ -290,6 +300,8 @@ mod tests {
         assert_eq!(run(&filter, ARCH_NATIVE, libc::SYS_ioctl as u32, [0, libc::TIOCSTI as u32]), EPERM);
         assert_eq!(run(&filter, ARCH_NATIVE, libc::SYS_ioctl as u32, [0, libc::TIOCLINUX as u32]), EPERM);
         assert_eq!(run(&filter, ARCH_NATIVE, libc::SYS_ioctl as u32, [0, libc::TCGETS as u32]), ALLOW);
+        assert_eq!(run(&filter, ARCH_NATIVE, libc::SYS_prlimit64 as u32, [0, 3]), ALLOW);
+        assert_eq!(run(&filter, ARCH_NATIVE, libc::SYS_prlimit64 as u32, [1, 3]), EPERM);
     }
 
     #[cfg(target_arch = "x86_64")]

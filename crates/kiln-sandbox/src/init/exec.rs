@@ -2,11 +2,13 @@
 
 use super::root::Place;
 use super::streams::Streams;
-use crate::confine::{landlock, limits};
+use crate::confine::landlock::{self, Access};
+use crate::confine::limits;
 use crate::job::{Limits, RootMode};
 use crate::message::{Job, Report};
 use crate::server::Context;
 use crate::sys::{self, Fail, Forked, Reaped, Step};
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -41,6 +43,8 @@ pub(super) struct Command {
     argv: Vec<CString>,
     env: Vec<CString>,
     cwd: CString,
+    /// Where the input root is, for the job.
+    work: String,
 }
 
 impl Command {
@@ -55,7 +59,13 @@ impl Command {
             let path = job.env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
             path.split(':').map(|dir| string(&format!("{dir}/{command}"))).collect::<Result<_, _>>()?
         };
-        Ok(Command { candidates, argv: strings(&job.argv)?, env: strings(&job.env)?, cwd: string(&place.cwd)? })
+        Ok(Command {
+            candidates,
+            argv: strings(&job.argv)?,
+            env: strings(&job.env)?,
+            cwd: string(&place.cwd)?,
+            work: place.output_prefix.clone(),
+        })
     }
 
     /// Forks and becomes the job; returns its process and the streams to read.
@@ -101,11 +111,15 @@ impl Command {
             rustix::process::setpgid(None, None)?;
             // Worse manners than asked for are no reason to fail.
             let _ = rustix::process::setpriority_process(None, NICENESS);
+            // The job's own device rather than the helper's, where there is one.
+            if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+                rustix::stdio::dup2_stdin(&null)?;
+            }
             rustix::stdio::dup2_stdout(stdout)?;
             rustix::stdio::dup2_stderr(stderr)?;
             sys::unblock_signals();
-            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            confine(context, job.mode, &job.limits, beside)
+            rustix::process::umask(Mode::from_raw_mode(0o022));
+            confine(context, job.mode, &job.limits, &self.work, beside)
         })();
         if let Err(error) = prepared {
             return (SAYS_CONFINE, errno(&error));
@@ -142,17 +156,26 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 /// Takes everything from the calling process that a job does not need, for good.
-fn confine(context: &Context, mode: RootMode, limits: &Limits, processes_beside: u64) -> io::Result<()> {
+fn confine(context: &Context, mode: RootMode, limits: &Limits, work: &str, processes_beside: u64) -> io::Result<()> {
     let bound_address_space = !context.cgroups.memory && mode == RootMode::Chroot;
     limits::apply(limits, limits::Around { processes_beside, bound_address_space });
     drop_capabilities()?;
     rustix::thread::set_no_new_privs(true)?;
-    // A second wall: on the rungs with a root of their own it only takes device nodes, signals and sockets away.
     if let Some(abi) = context.landlock {
-        landlock::apply(abi, mode == RootMode::HostUsr)?;
+        landlock::apply(abi, mode == RootMode::HostUsr, &visible(context, mode, work))?;
     }
     let filter = if mode == RootMode::HostUsr { &context.filter_with_sockets } else { &context.filter };
     filter.apply()
+}
+
+/// What the job may touch. With a root of its own that is all of it, and Landlock only takes device nodes, signals and sockets away;
+/// without one it is the only wall before the worker's files.
+fn visible<'a>(context: &'a Context, mode: RootMode, work: &'a str) -> Vec<(&'a str, Access)> {
+    if context.rung.has_process_namespace() || mode == RootMode::Chroot {
+        return vec![("/", Access::All)];
+    }
+    let host = context.host_paths.iter().map(|path| (path.as_str(), Access::Read));
+    host.chain([("/proc", Access::Read), ("/dev", Access::Use), ("/tmp", Access::All), (work, Access::All)]).collect()
 }
 
 fn drop_capabilities() -> io::Result<()> {
@@ -173,7 +196,7 @@ pub(super) fn trial(context: &Context) -> Result<(), Fail> {
     super::root::settle(context)?;
     match sys::fork(0, None).step("forking a trial job")? {
         Forked::Child => {
-            let confined = confine(context, RootMode::Chroot, &Limits::default(), PROCESSES_OF_A_TRIAL);
+            let confined = confine(context, RootMode::Chroot, &Limits::default(), "/", PROCESSES_OF_A_TRIAL);
             sys::exit_now(confined.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0))
         }
         Forked::Parent { .. } => match sys::reap(true) {

@@ -61,7 +61,8 @@ pub(super) fn enter(context: &Context, job: &Job) -> Result<Place, Report> {
 pub(super) fn trial(context: &Context) -> Result<(), Fail> {
     match context.rung {
         Rung::UserNamespace | Rung::RootNamespace | Rung::HostProc => {
-            enter_layers(context, view::TRIAL, RootMode::Chroot, INODES_MIN * BYTES_PER_INODE)?;
+            // The pool's own directory as the lower layer: so a file system that cannot be one is found out now.
+            enter_layers(context, view::ROOTS, RootMode::Chroot, INODES_MIN * BYTES_PER_INODE)?;
             rustix::fs::mkdir("/a", Mode::from_raw_mode(0o755)).step("writing to the overlay")
         }
         Rung::Chroot => super::lowest::trial(context),
@@ -124,6 +125,7 @@ fn enter_host(context: &Context, scratch: &OwnedFd) -> Result<String, Fail> {
     give_to_job(context, scratch, "t")?;
     bind(view::HOST, &root)?;
     bind(&format!("{}/t", view::JOB), &format!("{root}/tmp"))?;
+    view::loopback_up()?;
     Ok(format!("{root}{}", view::HOST_WORK))
 }
 

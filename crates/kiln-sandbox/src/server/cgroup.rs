@@ -28,11 +28,8 @@ enum Kind {
 #[derive(Debug)]
 struct Base {
     kind: Kind,
-    /// The directory configured.
-    parent: OwnedFd,
-    /// `kiln-PID` in it.
+    /// `kiln-PID` in the directory configured; whoever started the helper removes it.
     own: OwnedFd,
-    name: String,
 }
 
 /// The directories in which groups are made.
@@ -112,14 +109,6 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
-    fn drop(&mut self) {
-        for base in &self.bases {
-            let _ = rustix::fs::unlinkat(&base.parent, &base.name, AtFlags::REMOVEDIR);
-        }
-    }
-}
-
 fn open_base(directory: &str, user: JobUser) -> io::Result<Base> {
     let parent = rustix::fs::open(directory, DIR, Mode::empty())?;
     remove_leftovers(directory, parent.as_fd());
@@ -152,7 +141,7 @@ fn open_base(directory: &str, user: JobUser) -> io::Result<Base> {
             let _ = rustix::fs::chownat(&own, file, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         }
     }
-    Ok(Base { kind, parent, own, name })
+    Ok(Base { kind, own })
 }
 
 /// Groups of helpers that died: those in use cannot be removed, so trying harms nobody.
@@ -214,5 +203,27 @@ impl Drop for JobGroup {
         for (_, own, _) in &self.entries {
             let _ = rustix::fs::unlinkat(own, &self.name, AtFlags::REMOVEDIR);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_counted_by_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || rustix::fs::open(dir.path(), DIR, Mode::empty()).unwrap();
+        let group = JobGroup { name: "absent".into(), entries: vec![(Kind::Unified, open(), open())] };
+        assert!(!group.out_of_memory() && !group.out_of_processes());
+        std::fs::write(dir.path().join("memory.events"), "low 0\nmax 12\noom 1\noom_kill 0\n").unwrap();
+        std::fs::write(dir.path().join("pids.events"), "max 0\n").unwrap();
+        assert!(!group.out_of_memory() && !group.out_of_processes());
+        std::fs::write(dir.path().join("memory.events"), "low 0\noom_kill 3\n").unwrap();
+        std::fs::write(dir.path().join("pids.events"), "max 4\n").unwrap();
+        assert!(group.out_of_memory() && group.out_of_processes());
+        std::fs::remove_file(dir.path().join("memory.events")).unwrap();
+        std::fs::write(dir.path().join("memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n").unwrap();
+        assert!(group.out_of_memory());
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn context(setup: &Setup, rung: Rung, signals: OwnedFd, trial_errors:
         filter: Filter::new(false),
         filter_with_sockets: Filter::new(true),
         landlock: landlock::abi(),
+        host_paths: setup.host_paths.clone(),
         cgroups: Limited::default(),
         signals,
         trial_errors,
@@ -56,7 +57,7 @@ pub(super) fn choose(setup: &Setup, signals: &OwnedFd) -> Result<RungReport, Str
         match try_rung(setup, rung, signals) {
             Ok(()) => {
                 let how_to_improve = advice(rung, &why_not_better);
-                return Ok(RungReport { rung, why_not_better, how_to_improve, absent: absent() });
+                return Ok(RungReport { rung, why_not_better, how_to_improve, absent: absent(rung) });
             }
             Err(reason) => why_not_better.push(format!("{rung:?}: {reason}")),
         }
@@ -93,10 +94,13 @@ fn try_rung(setup: &Setup, rung: Rung, signals: &OwnedFd) -> Result<(), String> 
     }
 }
 
-fn absent() -> Vec<String> {
+fn absent(rung: Rung) -> Vec<String> {
     let mut absent = Vec::new();
     if landlock::abi().is_none() {
         absent.push("landlock (a second wall round files and signals; namespaces and the system call filter stand)".to_owned());
+    }
+    if !rung.has_process_namespace() && landlock::abi().is_none() {
+        absent.push("any wall before this machine's files: plain actions can read what their user can".to_owned());
     }
     absent
 }

@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) filter: Filter,
     pub(crate) filter_with_sockets: Filter,
     pub(crate) landlock: Option<i32>,
+    /// What of the worker's own files plain actions see.
+    pub(crate) host_paths: Vec<String>,
     /// Processes and memory are bounded by cgroups.
     pub(crate) cgroups: Limited,
     /// Where the helper and its inits read the end of children and requests to stop.

@@ -19,9 +19,6 @@ pub(crate) const JOB: &str = "/job";
 pub(crate) const HOST: &str = "/host";
 /// Where the input root is in [`HOST`].
 pub(crate) const HOST_WORK: &str = "/kiln";
-/// An empty lower layer, to try things on.
-pub(crate) const TRIAL: &str = "/trial";
-
 /// User and group of jobs as they see them.
 pub(crate) const INNER_ID: u32 = 1000;
 
@@ -72,6 +69,11 @@ pub(crate) fn map_ids(uid: u32, gid: u32) -> Result<(), Fail> {
     write("/proc/self/gid_map", format!("{INNER_ID} {gid} 1"))
 }
 
+/// Brings the loopback interface of this process's network up: programs under test talk to themselves.
+pub(crate) fn loopback_up() -> Result<(), Fail> {
+    sys::interface_up(c"lo").step("bringing the loopback interface up")
+}
+
 /// Gives up root for good.
 pub(crate) fn become_user(user: JobUser) -> Result<(), Fail> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
@@ -89,7 +91,7 @@ fn build(setup: &Setup) -> Result<(), Fail> {
     let base = setup.roots.as_str();
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount(c"kiln", base, c"tmpfs", flags, Some(VIEW_OPTIONS)).step("mounting a memory file system")?;
-    for dir in [ROOTS, DEV, JOB, HOST, TRIAL, "/proc"] {
+    for dir in [ROOTS, DEV, JOB, HOST, "/proc"] {
         make_dir(&format!("{base}{dir}"))?;
     }
     place_tree(&roots, &format!("{base}{ROOTS}"))?;

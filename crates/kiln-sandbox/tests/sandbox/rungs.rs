@@ -128,7 +128,7 @@ fn none() {
     assert_eq!(output(&mut farm.run(spec)), b"object");
     let mut tree = farm.tree();
     tree.file("/w/a.h", farm.store.put(b"header"), false).unwrap();
-    for act in [&["mount"][..], &["ptrace"], &["setuid"]] {
+    for act in [&["mount"][..], &["ptrace"], &["setuid"], &["read", "/etc/passwd"], &["make", "file", "/var/tmp/x", "x"]] {
         assert_eq!(farm.run(plain(act)).ending, Ending::Exited(3), "{act:?}");
     }
 }
@@ -154,4 +154,37 @@ fn a_helper_that_is_none_is_reported() {
         let farm = Farm::try_with(|config| config.helper_argv = argv.clone());
         assert!(matches!(farm.err(), Some(SandboxError::Helper(_))), "{argv:?}");
     }
+}
+
+#[test]
+fn cgroups_bound_processes_where_they_can_be_used() {
+    let hierarchy = std::path::Path::new("/sys/fs/cgroup/pids");
+    if !is_root() || !hierarchy.is_dir() {
+        // Nothing to try it on: then the report must say so for what is configured.
+        let farm = Farm::with(|config| config.cgroups = vec![hierarchy.to_owned()]);
+        let absent = &farm.sandbox.report().absent;
+        assert!(absent.iter().any(|text| text.starts_with("cgroup /sys/fs/cgroup/pids")), "{absent:?}");
+        return;
+    }
+    let own = hierarchy.join(format!("kiln-tests-{}", std::process::id()));
+    std::fs::create_dir(&own).unwrap();
+    let farm = Farm::with(|config| config.cgroups = vec![own.clone()]);
+    assert_eq!(farm.sandbox.report().absent, Vec::<String>::new());
+    let mut spec = farm.job(&farm.tree(), &["fork-until-refused"]);
+    spec.limits.processes = 20;
+    let outcome = farm.run(spec);
+    assert_eq!(outcome.ending, Ending::LimitMet(Limit::Processes), "{outcome:?}");
+    assert_eq!(farm.run(farm.job(&farm.tree(), &["exit", "0"])).ending, Ending::Exited(0));
+    drop(farm);
+    // Nothing is left, or the directory could not be removed.
+    std::fs::remove_dir(&own).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_no_cgroup_is_reported_and_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::with(|config| config.cgroups = vec![dir.path().to_owned(), "/absent".into()]);
+    assert_eq!(farm.sandbox.report().absent.len(), 2, "{:?}", farm.sandbox.report());
+    assert_eq!(farm.run(farm.job(&farm.tree(), &["exit", "0"])).ending, Ending::Exited(0));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

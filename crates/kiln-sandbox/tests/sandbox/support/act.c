@@ -239,6 +239,24 @@ int main(int argc, char **argv, char **env) {
     if (!strcmp(act, "unix")) return try_socket("unix", AF_UNIX, SOCK_STREAM);
     if (!strcmp(act, "netlink")) return try_socket("netlink", AF_NETLINK, SOCK_RAW);
     if (!strcmp(act, "connect")) return connect_to(atoi(argv[2]));
+    if (!strcmp(act, "loopback")) {
+        struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof at;
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (bind(fd, (struct sockaddr *)&at, len) || listen(fd, 1) || getsockname(fd, (struct sockaddr *)&at, &len)) return no("bind");
+        return connect_to(ntohs(at.sin_port));
+    }
+    if (!strcmp(act, "limit-init")) {
+        struct rlimit none = {0, 0};
+        return done("prlimit", prlimit(1, RLIMIT_CPU, &none, NULL));
+    }
+    if (!strcmp(act, "fork-until-refused")) {
+        for (;;) {
+            int pid = fork();
+            if (!pid) for (;;) pause();
+            if (pid < 0) { perror("fork"); return 1; }
+        }
+    }
     if (!strcmp(act, "abstract-serve")) return abstract(argv[2], 1);
     if (!strcmp(act, "abstract-connect")) return abstract(argv[2], 0);
     if (!strcmp(act, "mount")) return done("mount", mount("x", "/w", "tmpfs", 0, NULL));
