@@ -13,6 +13,13 @@ fn decided_branches_are_not_entered() {
 }
 
 #[test]
+fn what_is_defined_for_certain_is_not_undefined() {
+    source("#ifndef __GNUC__\n#include <x.h>\n#endif\n", &["i/x.h"]).finds(&[]);
+    source("#if !defined(__GNUC__)\n#include <x.h>\n#else\n#include <y.h>\n#endif\n", &["i/x.h", "i/y.h"]).finds(&["i/y.h"]);
+    source("#if !(__GNUC__ > 3)\n#include <x.h>\n#endif\n", &["i/x.h"]).finds(&[]);
+}
+
+#[test]
 fn options_define_and_undefine() {
     let text = "#if V == 2\n#include <two.h>\n#else\n#include <other.h>\n#endif\n#ifdef __GNUC__\n#include <gnu.h>\n#endif\n";
     let headers = ["i/two.h", "i/other.h", "i/gnu.h"];

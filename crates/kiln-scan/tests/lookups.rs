@@ -82,6 +82,19 @@ fn include_next_in_a_file_found_at_two_places() {
 }
 
 #[test]
+fn one_file_at_two_places_of_the_search_list_goes_on_from_both() {
+    let mut u = unit(&[("a.c", "#include <p/x.h>\n"), ("i/p/x.h", "#include_next <x.h>\n"), ("j/x.h", "")]);
+    u.dirs.user = ["i", "i/p", "j"].map(str::to_owned).to_vec();
+    u.finds(&["i/p/x.h", "j/x.h"]);
+}
+
+#[test]
+fn include_next_in_a_file_beside_its_includer_searches_the_whole_list() {
+    let u = unit(&[("a.c", "#include \"m.h\"\n"), ("m.h", "#include_next \"m.h\"\n"), ("i/m.h", ""), ("j/m.h", "")]);
+    u.finds(&["i/m.h", "m.h"]);
+}
+
+#[test]
 fn include_next_in_the_source_is_a_plain_include() {
     source("#include_next <x.h>\n#include_next \"y.h\"\n", &["i/x.h", "y.h"]).finds(&["i/x.h", "y.h"]);
 }
