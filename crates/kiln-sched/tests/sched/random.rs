@@ -276,19 +276,7 @@ impl Run {
                 let mine = self.leases.iter().filter(|(_, lent)| lent.client == client).map(|(lease, _)| *lease);
                 Event::Renew { client: ClientId(client), leases: mine.collect() }
             }
-            Op::Release { client, pick, outcome } => {
-                let outcomes = [
-                    Outcome::Unused,
-                    Outcome::Ok,
-                    Outcome::JobFailed,
-                    Outcome::Rejected,
-                    Outcome::WorkerFailed,
-                    Outcome::Cancelled,
-                ];
-                // Now and then another's lease, or one returned before.
-                let lease = self.ever.iter().rev().nth(pick).copied().unwrap_or(LeaseId(0));
-                Event::Release { client: ClientId(client), lease, outcome: outcomes[outcome as usize] }
-            }
+            Op::Release { client, pick, outcome } => self.release(client, pick, outcome),
             Op::Gone { client } => {
                 let theirs = self.open.keys().filter(|request| request.0 % u64::from(CLIENTS) == u64::from(client));
                 for request in theirs.copied().collect::<Vec<_>>() {
@@ -298,6 +286,14 @@ impl Run {
             }
             Op::Tick { .. } | Op::Stop { .. } => Event::Tick,
         }
+    }
+
+    fn release(&self, client: u32, pick: usize, outcome: u32) -> Event {
+        let outcomes =
+            [Outcome::Unused, Outcome::Ok, Outcome::JobFailed, Outcome::Rejected, Outcome::WorkerFailed, Outcome::Cancelled];
+        // Now and then another's lease, or one returned before.
+        let lease = self.ever.iter().rev().nth(pick).copied().unwrap_or(LeaseId(0));
+        Event::Release { client: ClientId(client), lease, outcome: outcomes[outcome as usize] }
     }
 
     /// Faults stop: every worker is well, every client returns what it has. Then everybody who asks is served.
