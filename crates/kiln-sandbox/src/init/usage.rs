@@ -71,11 +71,16 @@ impl Processes {
         usage
     }
 
-    /// Kills all of them; this process must be the one that inherits orphans.
-    pub(super) fn kill_all(&self) {
+    /// Kills all of them; this process must be the one that inherits orphans. `main` leads a group of them, and is not reaped yet: else
+    /// its number could be another's by now.
+    pub(super) fn kill_all(&self, main: Option<i32>) {
         if self.own_namespace {
             sys::kill_everyone(libc::SIGKILL);
             return;
+        }
+        // Most are in the group that the first one leads, and those the kernel signals all at once.
+        if let Some(group) = main.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         self.kill_descendants(&|_| true);
     }

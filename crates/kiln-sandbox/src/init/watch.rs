@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
         let (status, met) = self.watch(main, &mut streams, job_socket);
         // Counters of the job's groups are read while the groups are there; scratch space before anybody cleans up.
         self.look_at_disk();
-        self.processes.kill_all();
+        self.processes.kill_all(status.is_none().then_some(main));
         let status = self.reap_all(main, status);
         let wall_us = self.started.elapsed().as_micros() as u64;
         for stream in &mut streams.read {
@@ -90,7 +90,7 @@ impl<'a> Watch<'a> {
             }
             let (signals, closed) = self.poll(streams, job_socket, look.min(deadline).saturating_duration_since(now));
             if closed || (signals && self.asked_to_stop()) {
-                self.processes.kill_all();
+                self.processes.kill_all(Some(main));
                 self.reap_all(main, None);
                 sys::exit_now(1);
             }
@@ -152,7 +152,7 @@ impl<'a> Watch<'a> {
                 ended @ (Reaped::Exited(pid, _) | Reaped::Signalled(pid, _)) if pid == main => status = Some(ended),
                 Reaped::Exited(..) | Reaped::Signalled(..) => {}
                 Reaped::Pending => {
-                    self.processes.kill_all();
+                    self.processes.kill_all(status.is_none().then_some(main));
                     std::thread::sleep(KILL_AGAIN);
                 }
                 Reaped::Nobody => return status,

@@ -1,6 +1,7 @@
 /* A program that does what a hostile or broken job would do, one thing a run. It prints what it found and exits with 0 when it
    could do its thing, with 3 and the error when it could not. */
 #define _GNU_SOURCE
+#include <time.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -190,7 +191,7 @@ int main(int argc, char **argv, char **env) {
         return 0;
     }
     if (!strcmp(act, "wait")) { puts("waiting"); fflush(stdout); for (;;) pause(); }
-    if (!strcmp(act, "fork-bomb")) { for (alarm(15);;) if (!fork()) alarm(15); } // never outlives a broken limit for long
+    if (!strcmp(act, "fork-bomb")) { for (time_t end = time(NULL) + 8; time(NULL) < end;) fork(); _exit(0); } // ends by itself where a limit fails
     if (!strcmp(act, "threads")) {
         for (;;) { pthread_t thread; pthread_create(&thread, NULL, spin, NULL); }
     }
