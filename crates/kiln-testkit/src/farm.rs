@@ -4,6 +4,7 @@ use crate::process::{Ran, Running, await_for, descendants, run, send};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +26,30 @@ pub enum Network {
     Unix,
     /// Loopback TCP on free ports, with tokens.
     Tcp,
+    /// TCP with tokens between network namespaces that the test laid out: each role's is named as the role, the user's is
+    /// `client`; their addresses are [`host_address`]'s. Workers see no compiler, no header and nothing below `HIDE`.
+    Hosts,
+}
+
+/// Started as `bash -c HIDING bash PROGRAM ARGS` in a mount namespace of its own: covers what a worker must not need.
+/// The program is an ordinary user's: the root of a user namespace of one user cannot become anybody else.
+const HIDING: &str = r#"set -eu
+for dir in /usr/include /usr/local/include /usr/lib/gcc "$HIDE"; do mount -t tmpfs none "$dir"; done
+for file in /usr/bin/*gcc* /usr/bin/*g++* /usr/bin/*clang* /usr/bin/*-as /usr/bin/*-ld /usr/bin/as /usr/bin/ld /usr/bin/cc; do
+  if [ -f "$file" ]; then mount --bind /dev/null "$(readlink -f "$file")"; fi
+done
+exec unshare --user --map-user=1000 --map-group=1000 "$@""#;
+
+/// Address of a role, or of `client`, where each has a host of its own: in 10.9.0.0/24.
+#[must_use]
+pub fn host_address(name: &str) -> String {
+    let last = match (name, name.trim_start_matches('w').parse::<u8>()) {
+        ("scheduler", _) => 1,
+        ("cache", _) => 2,
+        (_, Ok(worker)) => 10 + worker,
+        _ => 3,
+    };
+    format!("10.9.0.{last}")
 }
 
 /// What a farm is made of.
@@ -106,7 +131,7 @@ impl TestFarm {
 
     fn lay_out(&mut self) {
         self.schedulers = self.address("scheduler");
-        let tcp = self.layout.network == Network::Tcp;
+        let tcp = self.layout.network != Network::Unix;
         if tcp {
             self.tokens();
         }
@@ -146,6 +171,7 @@ impl TestFarm {
                 let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
                 listener.local_addr().expect("an address").to_string()
             }
+            Network::Hosts => format!("{}:8980", host_address(name)),
         }
     }
 
@@ -183,14 +209,29 @@ impl TestFarm {
 
     /// `program` with a user's environment of this farm; what the farm cannot do fails.
     #[must_use]
-    pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = bare(program);
+    pub fn client(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.inside("client", program.as_ref());
         command.envs(self.layout.settings.iter().cloned());
         command.env("KILN_DIR", self.dir.join("client")).env("KILN_FARM_SCHEDULERS", &self.schedulers);
         command.env("KILN_CONFIG", "/dev/null").env("KILN_FALLBACK", "fail").env("LC_ALL", "C");
-        if self.layout.network == Network::Tcp {
+        if self.layout.network != Network::Unix {
             command.env("KILN_AUTH_TOKEN_FILE", self.dir.join("user.token"));
         }
+        command
+    }
+
+    /// `program` on the host of a role, where each has its own.
+    fn inside(&self, name: &str, program: &OsStr) -> Command {
+        if self.layout.network != Network::Hosts {
+            return bare(program);
+        }
+        // Not `ip netns exec`, whose new mount namespace would be another view of the files, with a daemon of its own.
+        let mut command = bare("nsenter");
+        command.arg(format!("--net=/run/netns/{name}"));
+        if name.starts_with('w') {
+            command.args(["unshare", "-m", "--propagation", "private", "bash", "-c", HIDING, "bash"]);
+        }
+        command.arg(program);
         command
     }
 
@@ -207,8 +248,8 @@ impl TestFarm {
     pub fn restart(&mut self, name: &str) {
         self.end(name);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join(format!("{name}.log"))).expect("a log");
+        let mut command = self.inside(name, binary("kilnd").as_os_str());
         let role = self.role(name);
-        let mut command = bare(binary("kilnd"));
         command.args(&role.args).envs(&role.env).env("KILN_CONFIG", "/dev/null").current_dir("/");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         role.child = Some(command.spawn().unwrap_or_else(|error| panic!("{name}: {error}")));
@@ -390,7 +431,7 @@ impl TestFarm {
 }
 
 /// `program` without any setting of the user who runs the tests.
-fn bare(program: impl AsRef<std::ffi::OsStr>) -> Command {
+fn bare(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KILN_") {

@@ -7,6 +7,6 @@ mod farm;
 mod process;
 mod project;
 
-pub use farm::{Layout, Network, TestFarm, binary};
+pub use farm::{Layout, Network, TestFarm, binary, host_address};
 pub use process::{Ran, Running, await_for, descendants, run};
 pub use project::{Project, SLOW_SOURCE, slow_source};

@@ -1,7 +1,7 @@
 //! Schedulers and caches that go in the middle of a build, no farm at all, and noise on every socket.
 
-use crate::support::{Bench, SOON, count};
-use kiln_testkit::{Layout, await_for};
+use crate::support::{BUILD_MAX, Bench, SOON, START_MAX, count};
+use kiln_testkit::{Layout, await_for, run};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -39,9 +39,23 @@ fn a_build_outlives_its_services() {
     assert_eq!(count(&stats, "fallback"), bench.project.units(), "{stats}");
     all.iter().for_each(|name| bench.farm.restart(name));
     bench.farm.await_well();
+    await_remote(&bench);
     bench.farm.zero();
     let _ = bench.finish_equal(bench.start_build_with(1005, "fail"));
     assert_eq!(count(&bench.farm.stats(), "remote"), bench.project.units());
+}
+
+/// Awaits that the same daemon, left alone, uses the farm again: it looks for a lost one about each second.
+fn await_remote(bench: &Bench) {
+    let mut salt = 5000;
+    bench.farm.zero();
+    await_for("a unit on a worker again", START_MAX, || {
+        salt += 1;
+        let mut kiln = bench.farm.kiln();
+        kiln.args(["gcc", &format!("-DSALT={salt}"), "-Iinclude", "-c", "src/c0.c", "-o", "again.o"]);
+        let _ = run(kiln.env("KILN_FALLBACK", "silent").current_dir(bench.project.dir()), BUILD_MAX).ok();
+        (count(&bench.farm.stats(), "remote") > 0).then_some(())
+    });
 }
 
 /// What strangers send: nothing, text, an HTTP/2 preface with junk behind it, huge lengths, and random bytes.
