@@ -29,6 +29,10 @@ class Failed(Exception):
     """A tool did not do what was asked; the text is what the report says about it."""
 
 
+class Ended(Exception):
+    """The whole run is to end now."""
+
+
 class Ran:
     """One finished command: exit status, user + system CPU in ms with its waited-for children, wall time in ms."""
 
@@ -195,6 +199,8 @@ class Results:
 
     def __init__(self, family):
         self.family = family
+        # Whether all of it was measured.
+        self.complete = True
         self.records, self.ratios, self.errors, self.notes = [], [], [], []
 
     def add(self, case, tool, metric, unit, values):

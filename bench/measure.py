@@ -56,6 +56,9 @@ def measured(family):
         importlib.import_module(f"family_{family}").measure(results)
     except (common.Failed, subprocess.SubprocessError, OSError) as error:
         results.error("all", "bench", error)
+    except common.Ended as error:
+        results.error("all", "bench", error)
+        results.complete = False
     finally:
         common.stop_all()
     results.note(f"Took {time.monotonic() - start:.0f} s; load average at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
@@ -64,7 +67,7 @@ def measured(family):
 
 def end(*_):
     """SIGTERM: what was measured so far is kept, with an error that says so."""
-    raise common.Failed("ended by a signal before all was measured")
+    raise common.Ended("ended by a signal before all was measured")
 
 
 def replace_family(result, found):
@@ -95,6 +98,8 @@ def main():
             found = measured(family)
             for path in (today, latest):
                 save(path, replace_family({**load(path), **head}, found))
+            if not found.complete:
+                sys.exit(1)
     finally:
         common.stop_all()
         if own:

@@ -16,7 +16,7 @@ BINARIES = os.environ.get("KILN_BENCH_BINARIES") or os.path.join(common.ROOT, "t
 KILN = os.path.join(BINARIES, "kiln")
 KILND = os.path.join(BINARIES, "kilnd")
 # icecc's daemons ask for their scheduler every few seconds.
-ICECC_SECONDS = 60
+ICECC_SECONDS = 20
 # Jobs at once of every server alike.
 SERVER_SLOTS = 2
 
@@ -48,7 +48,7 @@ class Kiln:
         if workers:
             self.serve("sched", "scheduler", KILN_SCHEDULER_LISTEN=f"unix:{self.dir}/s/sched")
         for n in range(workers):
-            slots = {"KILN_WORKER_NAME": f"w{n}", "KILN_WORKER_SLOTS": str(SERVER_SLOTS), "KILN_WORKER_LISTEN": f"unix:{self.dir}/s/w{n}"}
+            slots = {"KILN_WORKER_NAME": f"w{n}", "KILN_WORKER_SLOTS": str(SERVER_SLOTS), "KILN_WORKER_DEDICATED": "true", "KILN_WORKER_LISTEN": f"unix:{self.dir}/s/w{n}"}
             self.workers.append(self.serve(f"w{n}", "worker", **farm, **slots))
         home = self.dir + "/client"
         os.makedirs(home, mode=0o700)
