@@ -372,7 +372,8 @@ impl TestFarm {
         self.status()["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a daemon's number")
     }
 
-    /// Awaits a daemon that sees a scheduler and all workers and caches that run, all well.
+    /// Awaits a daemon that sees a scheduler and all workers and caches that run, all well, and uses them. Counters are
+    /// zero then.
     ///
     /// # Panics
     /// That does not come about; the logs are in the message.
@@ -386,7 +387,7 @@ impl TestFarm {
             let status = self.status();
             let workers = status["farm"]["workers"].as_array().cloned().unwrap_or_default();
             if workers.iter().filter(|worker| worker["state"] == "well").count() >= wanted {
-                return;
+                break;
             }
             let names: Vec<String> = self.roles.keys().cloned().collect();
             let dead: Vec<&String> = names.iter().filter(|name| self.roles[*name].child.is_some() && !self.runs(name)).collect();
@@ -394,6 +395,21 @@ impl TestFarm {
             assert!(begun.elapsed() < START_MAX, "not all well: {}\n{}", status["farm"], self.logs());
             std::thread::sleep(Duration::from_millis(50));
         }
+        self.await_use();
+        self.zero();
+    }
+
+    /// Awaits that the daemon itself, which looks for a lost farm about each second, has a unit compiled on a worker.
+    #[track_caller]
+    fn await_use(&self) {
+        fs::write(self.dir.join("probe.c"), "int probe(void) { return PROBE; }\n").expect("a source");
+        let mut salt = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos());
+        await_for("a unit through the farm", START_MAX, || {
+            salt += 1;
+            let define = format!("-DPROBE={salt}");
+            let args = ["gcc", &define, "-c", "probe.c", "-o", "probe.o"];
+            (run(self.kiln().args(args).current_dir(&self.dir), START_MAX).code == Some(0)).then_some(())
+        });
     }
 
     /// Ends of all logs.
