@@ -10,6 +10,7 @@ use crate::limits::{
 use crate::pool::PoolKey;
 use crate::queue::{Misfits, Waiting};
 use crate::scheduler::Scheduler;
+use crate::worker::State;
 use std::collections::{BTreeSet, VecDeque};
 
 impl Scheduler {
@@ -179,29 +180,33 @@ impl Scheduler {
         if client.held >= HELD_PER_CLIENT_MAX || client.leases.len() >= LEASES_PER_CLIENT_MAX {
             return None;
         }
-        let worker = self.choose(waiting, expected_memory(&item))?;
+        let worker = self.choose(waiting, &item)?;
         let (local, who) = (waiting.local, (waiting.client, waiting.user));
         let granted = self.lend(local, place, &item, worker, who, None);
         self.queue.granted(request, granted).map(|waiting| waiting.items.is_empty())
     }
 
-    /// The best worker with room for a job of that size.
-    fn choose(&self, waiting: &Waiting, memory: u64) -> Option<WorkerId> {
+    /// The best worker with room for the job.
+    fn choose(&self, waiting: &Waiting, item: &Item) -> Option<WorkerId> {
+        let memory = expected_memory(item);
         let queued = u64::from(waiting.backlog) + waiting.items.len() as u64 + waiting.granted.len() as u64;
         let spare_own = queued > u64::from(waiting.cores);
-        let mut own = None;
+        let (mut own, mut on_trial) = (None, None);
         for id in self.pools.ready(&waiting.pool).take(SCAN_MAX) {
-            let fits = self.workers.get(&id).is_some_and(|worker| worker.fits(memory));
-            if !fits || waiting.avoid.iter().take(AVOID_MAX).any(|avoid| *avoid == id) {
+            let Some(worker) = self.workers.get(&id) else { continue };
+            if !worker.fits(memory) || waiting.avoid.iter().take(AVOID_MAX).any(|avoid| *avoid == id) {
                 continue;
             }
             if spare_own && waiting.local == Some(id) {
                 own = Some(id);
-                continue;
+            } else if item.attempt > 0 && worker.state == State::Trial {
+                // A unit that failed once is not what a doubtful worker is tried with.
+                on_trial = on_trial.or(Some(id));
+            } else {
+                return Some(id);
             }
-            return Some(id);
         }
-        own
+        own.or(on_trial)
     }
 
     /// Answers a waiting request with what it got, if anything.

@@ -27,7 +27,7 @@ pub enum State {
     Draining,
     /// Failed its jobs, as clients tell: gets no work for a while.
     Quarantined,
-    /// Was quarantined: gets one job at a time, last, until one succeeds.
+    /// Was quarantined: gets one job at a time until one succeeds, and none that failed elsewhere while others have room.
     Trial,
 }
 
@@ -268,6 +268,8 @@ impl Worker {
         let used = u64::from(self.used());
         let tier = match self.state {
             State::Well if self.spec.dedicated && used * 2 < capacity => 0,
+            // Tried soon, also in a farm with little to do: the ban before it bounds what that costs.
+            State::Trial => 0,
             State::Well => 1,
             _ => 2,
         };
