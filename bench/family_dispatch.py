@@ -90,4 +90,5 @@ def counters(results, case, before, after, count):
     results.add(case, "kiln", "uploaded", "KB/TU", [grew("uploaded_bytes") / count / 1e3])
     results.add(case, "kiln", "downloaded", "KB/TU", [grew("downloaded_bytes") / count / 1e3])
     if reused or grew("remote") != count:
-        results.error(case, "kiln", f"{grew('remote')} of {count} units were compiled remotely, {reused} reused")
+        results.error(case, "kiln", f"{grew('remote')} of {count} units were compiled remotely, {reused} reused; "
+                      f"fallback {after.get('fallback')}, refused {after.get('refused')}, unprovable {after.get('unprovable')}")
