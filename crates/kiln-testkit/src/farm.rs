@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// In which a farm is up, however loaded the machine.
 const START_MAX: Duration = Duration::from_secs(60);
+/// States in which a worker gets work; the trial after failures ends with a success, so no wait would end it.
+const TAKES_WORK: [&str; 2] = ["well", "trial"];
 /// In which one question is answered.
 const ASK_MAX: Duration = Duration::from_secs(20);
 /// In which a service that is asked to end has ended; then it is killed.
@@ -386,7 +388,7 @@ impl TestFarm {
         loop {
             let status = self.status();
             let workers = status["farm"]["workers"].as_array().cloned().unwrap_or_default();
-            if workers.iter().filter(|worker| worker["state"] == "well").count() >= wanted {
+            if workers.iter().filter(|worker| TAKES_WORK.iter().any(|state| worker["state"] == *state)).count() >= wanted {
                 break;
             }
             let names: Vec<String> = self.roles.keys().cloned().collect();
