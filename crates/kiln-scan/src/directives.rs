@@ -69,6 +69,8 @@ impl Mentions {
     pub(crate) const ALIAS: Self = Self(256);
     /// `__has_include` inside of a macro's text.
     pub(crate) const HAS_INCLUDE: Self = Self(512);
+    /// A pragma that switches options of the compiler, and with them macros it defines.
+    pub(crate) const OPTIONS: Self = Self(1024);
 
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;

@@ -56,6 +56,68 @@ pub(crate) const SPECIAL: &[&str] = &[
     "defined",
 ];
 
+/// Reserved names that no `#pragma GCC target` or `optimize` changes: who, what and where, not how.
+const STEADY: &[&str] = &[
+    "__GNUC__",
+    "__GNUC_MINOR__",
+    "__GNUC_PATCHLEVEL__",
+    "__GNUG__",
+    "__clang__",
+    "__clang_major__",
+    "__clang_minor__",
+    "__VERSION__",
+    "__STDC__",
+    "__STDC_VERSION__",
+    "__STDC_HOSTED__",
+    "__cplusplus",
+    "__OBJC__",
+    "__ASSEMBLER__",
+    "__CHAR_BIT__",
+    "__SIZEOF_POINTER__",
+    "__SIZEOF_LONG__",
+    "__SIZEOF_INT__",
+    "__SIZEOF_SIZE_T__",
+    "__SIZEOF_LONG_LONG__",
+    "__BYTE_ORDER__",
+    "__LP64__",
+    "__ILP32__",
+    "__ELF__",
+    "__linux__",
+    "__linux",
+    "__unix__",
+    "__unix",
+    "__gnu_linux__",
+    "__x86_64__",
+    "__x86_64",
+    "__amd64__",
+    "__amd64",
+    "__i386__",
+    "__i386",
+    "__aarch64__",
+    "__arm__",
+    "__powerpc__",
+    "__powerpc64__",
+    "__s390__",
+    "__s390x__",
+    "__riscv",
+    "__APPLE__",
+    "__CYGWIN__",
+    "__MINGW32__",
+    "__FreeBSD__",
+    "__NetBSD__",
+    "__OpenBSD__",
+    "__sun",
+    "__has_include",
+    "__has_include_next",
+    "__INTEL_COMPILER",
+    "__KERNEL__",
+];
+
+/// Whether a pragma that switches compiler options may define or undefine the name.
+fn follows_options(name: &[u8]) -> bool {
+    (name.starts_with(b"__") || name.starts_with(b"_ARCH_")) && !STEADY.iter().any(|s| s.as_bytes() == name)
+}
+
 /// Whether a name is `__has_include` or one of its kin: those whose value is the outcome of a lookup.
 pub(crate) fn is_include_operator(name: NameId) -> bool {
     SPECIAL
@@ -77,6 +139,26 @@ pub struct Names {
 pub(crate) struct Tables {
     pub(crate) macros: Table,
     pub(crate) headers: Table,
+    /// Macros that follow the compiler's options, as far as they were sorted out.
+    options: Vec<NameId>,
+    sorted: u32,
+}
+
+impl Tables {
+    pub(crate) fn new() -> Self {
+        Self { macros: Table::new(), headers: Table::new(), options: Vec::new(), sorted: 0 }
+    }
+
+    /// All names known so far that a pragma may define or undefine by switching options.
+    pub(crate) fn follow_options(&mut self) -> &[NameId] {
+        for id in self.sorted..self.macros.len() as u32 {
+            if follows_options(self.macros.get(id)) {
+                self.options.push(NameId(id));
+            }
+        }
+        self.sorted = self.macros.len() as u32;
+        &self.options
+    }
 }
 
 /// Strings stored end to end, with an index by content.
@@ -145,13 +227,13 @@ impl Names {
     /// Empty tables (but for the names the language itself gives a meaning).
     #[must_use]
     pub fn new() -> Self {
-        let mut macros = Table::new();
+        let mut tables = Tables::new();
         for name in SPECIAL {
-            let _ = macros.intern(name.as_bytes());
+            let _ = tables.macros.intern(name.as_bytes());
         }
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let identity = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { identity, inner: RwLock::new(Tables { macros, headers: Table::new() }) }
+        Self { identity, inner: RwLock::new(tables) }
     }
 
     /// Tells these tables from all others of the process.

@@ -77,6 +77,12 @@ pub enum Unprovable {
         /// File that holds the pragma.
         path: String,
     },
+    /// A file among clang's search directories: it maps names to headers.
+    #[error("{path}: a header map")]
+    HeaderMap {
+        /// The path as it was given.
+        path: String,
+    },
     /// More files than [`crate::FILES_MAX`].
     #[error("more than {} files", crate::FILES_MAX)]
     TooManyFiles,
@@ -104,6 +110,7 @@ impl Unprovable {
             Self::Assembler { .. } => "assembler-include",
             Self::Dependency { .. } => "pragma-dependency",
             Self::IncludeAlias { .. } => "include-alias",
+            Self::HeaderMap { .. } => "header-map",
             Self::TooManyFiles => "too-many-files",
             Self::TooManyLookups => "too-many-lookups",
             Self::TooManySteps => "too-many-steps",

@@ -219,3 +219,26 @@ fn more_steps_than_the_bound() {
     let u = source(&format!("{}{defines}", line.repeat(100)), &[]);
     u.is_unprovable("too-many-steps");
 }
+
+#[test]
+fn pragmas_that_switch_options_make_macros_unknown() {
+    let text = "#pragma GCC push_options\n#pragma GCC target(\"avx2\")\n#include <v.h>\n#ifdef __AVX2__\n#include <avx.h>\n#endif\n\
+        #ifndef __GNUC__\n#include <no.h>\n#endif\n#ifdef OWN\n#include <own.h>\n#endif\n";
+    let u = unit(&[
+        ("a.c", text),
+        ("i/avx.h", ""),
+        ("i/no.h", ""),
+        ("i/own.h", ""),
+        ("i/v.h", "#ifdef __ARM_FEATURE_SVE\n#include <sve.h>\n#endif\n"),
+        ("i/sve.h", ""),
+    ]);
+    u.finds(&["i/avx.h", "i/sve.h", "i/v.h"]);
+    source(&text.replace("#pragma GCC", "#pragma none"), &["i/avx.h", "i/v.h"]).finds(&["i/v.h"]);
+}
+
+#[test]
+fn what_command_line_macros_hide() {
+    let u = source("", &[]).define("NOW=__DATE__ __TIME__").closure().flags;
+    assert!(u.date && u.time && !u.timestamp);
+    source("#if HAS(<x.h>)\n#endif\n", &[]).define("HAS(x)=__has_include(x)").is_unprovable("has-include");
+}

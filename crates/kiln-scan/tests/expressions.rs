@@ -46,7 +46,8 @@ fn expression() -> impl Strategy<Value = String> {
     ])
     .prop_map(str::to_owned);
     leaf.prop_recursive(4, 24, 3, |inner| {
-        let binary = proptest::sample::select(vec!["||", "&&", "||", "&&", "|", "^", "&", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*"]);
+        let binary =
+            proptest::sample::select(vec!["||", "&&", "||", "&&", "|", "^", "&", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*"]);
         let by_number = proptest::sample::select(vec!["/ 3", "% 7", "<< 2", ">> 1", ">> 40", "/ -1", "% 2u"]);
         prop_oneof![
             4 => (inner.clone(), binary, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),

@@ -326,3 +326,12 @@ fn a_preprocessed_source_includes_nothing() {
     let request = ScanRequest { preprocessed: true, ..u.request() };
     assert_eq!(Scanner::new().scan(&u.view, &request).expect("provable").files.len(), 1);
 }
+
+#[test]
+fn a_file_among_the_search_directories() {
+    let mut u = source("#include <x.h>\n", &["i/x.h", "map.hmap"]);
+    u.dirs.user.push("map.hmap".to_owned());
+    u.finds(&["i/x.h"]);
+    u.compiler = Compiler::Clang;
+    u.is_unprovable("header-map");
+}

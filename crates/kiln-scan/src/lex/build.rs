@@ -3,7 +3,7 @@
 use crate::directives::{
     BODY_ODD, BODY_POP, BODY_UNDEF, Block, Branch, Computed, Cond, Directives, Item, Mentions, Op, Probe, Target,
 };
-use crate::names::{HeaderId, NameId, Names, Table, Tables};
+use crate::names::{HeaderId, NameId, Names, Tables};
 
 use super::LexError;
 
@@ -57,7 +57,7 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
-            names: Tables { macros: Table::new(), headers: Table::new() },
+            names: Tables::new(),
             block: 0,
             open: Vec::new(),
             mentions: vec![Mentions::default()],

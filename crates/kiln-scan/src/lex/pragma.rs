@@ -30,6 +30,9 @@ impl Lexer<'_> {
                 b"dependency" => self.build.mention(Mentions::DEPENDENCY),
                 b"pch_preprocess" => self.build.mention(Mentions::ALIAS),
                 b"module" => self.build.mention(Mentions::MODULES),
+                b"target" | b"optimize" | b"push_options" | b"pop_options" | b"reset_options" => {
+                    self.build.mention(Mentions::OPTIONS);
+                }
                 _ => {}
             },
             _ => {}

@@ -1,5 +1,6 @@
 //! The fixpoint over a unit's files. It knows directives and names, and files only through the view.
 
+mod checks;
 mod computed;
 mod eval;
 mod expand;
@@ -154,6 +155,7 @@ impl Scanner {
             computed_known: LookupMap::default(),
             expanded_at: None,
             has_wrappers: false,
+            options_seen: None,
             pch_line: None,
             steps: 0,
             resolver: &mut self.resolver,
@@ -218,6 +220,8 @@ struct Scan<'s, V: ?Sized> {
     /// Blocks reached when they were last expanded.
     expanded_at: Option<usize>,
     has_wrappers: bool,
+    /// Once a pragma has switched options: how many of the names that follow them were made unknown.
+    options_seen: Option<usize>,
     /// Up to this line of the source an include may be the first one, which may be precompiled.
     pch_line: Option<u32>,
     steps: u64,
@@ -233,6 +237,8 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             return Err(no_source());
         };
         let file = self.record(source, Reason::Source, None, 0)?;
+        self.check_command_macros()?;
+        self.check_header_maps()?;
         if !self.request.preprocessed {
             self.precompiled_source()?;
             self.forced()?;
@@ -361,28 +367,6 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         Ok(())
     }
 
-    fn mention(&mut self, node: u32, mentions: Mentions) -> Result<(), Unprovable> {
-        self.flags.date |= mentions.has(Mentions::DATE);
-        self.flags.time |= mentions.has(Mentions::TIME);
-        self.flags.timestamp |= mentions.has(Mentions::TIMESTAMP);
-        self.flags.file_macro |= mentions.has(Mentions::FILE);
-        self.flags.modules |= mentions.has(Mentions::MODULES);
-        let path = || self.path_of(node);
-        if mentions.has(Mentions::INCBIN) || mentions.has(Mentions::ASM_INCLUDE) {
-            return Err(Unprovable::Assembler { path: path() });
-        }
-        if mentions.has(Mentions::DEPENDENCY) {
-            return Err(Unprovable::Dependency { path: path() });
-        }
-        if mentions.has(Mentions::ALIAS) {
-            return Err(Unprovable::IncludeAlias { path: path() });
-        }
-        if mentions.has(Mentions::HAS_INCLUDE) {
-            return Err(Unprovable::HasInclude { path: path() });
-        }
-        Ok(())
-    }
-
     fn path_of(&self, node: u32) -> String {
         self.files[self.nodes[node as usize].file as usize].1.path.to_string()
     }
@@ -458,6 +442,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         match self.view.directives(id, self.request.dialect) {
             Ok(directives) => {
                 self.cache.insert((id, self.dialect), Arc::clone(&directives));
+                self.touch_options();
                 Ok(directives)
             }
             Err(error) => Err(Unprovable::Unreadable { path: self.files[file as usize].1.path.to_string(), error }),
