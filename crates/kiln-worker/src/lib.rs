@@ -6,7 +6,6 @@ mod blob_client;
 mod blobs;
 mod executor;
 mod fetch;
-mod home;
 mod load;
 mod operations;
 mod publish;
@@ -20,8 +19,8 @@ pub use executor::{
     CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, HOST_ROOT_PROPERTY, Prepared, ROOT_PROPERTY, TERMINAL_PROPERTY,
     essence,
 };
-pub use home::home;
 pub use kiln_proto::grant::GRANT_METADATA as GRANT_KEY;
+pub use kiln_proto::home::home;
 pub use operations::name as operation_name;
 pub use verdict::{Doubt, Verdict, judge, judge_plain};
 pub use worker::{Settings, Worker};

@@ -67,7 +67,7 @@ async fn register(worker: &Worker, client: &mut SchedulerClient<Channel>) -> Res
         address: settings.advertise.to_string(),
         kind: NodeKind::Worker as i32,
         version: settings.version.clone(),
-        boot_id: format!("{}-{}", std::process::id(), worker.shared.started.elapsed().as_nanos()),
+        boot_id: worker.boot_id.to_string(),
         machine: std::env::consts::ARCH.to_owned(),
         slots: worker.shared.slots_count as u32,
         cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),

@@ -1,6 +1,6 @@
 //! REAPI Execution, Operations and Capabilities of one worker.
 
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use kiln_cas::{Action, BlobStore as _, Command, Digest};
 use kiln_proto::convert::digest_from_wire;
 use kiln_proto::grant::{GrantBook, GrantError, attached};
@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Request, Response, Status};
 
 use crate::executor::{ExecuteError, Executed, Executor};
@@ -334,23 +333,23 @@ fn grant_status(error: GrantError) -> Status {
     Status::unauthenticated(error.to_string())
 }
 
-fn fresh_name() -> String {
+pub(crate) fn fresh_name() -> String {
     let mut bytes = [0u8; 16];
     let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The run's state now, then each change, and the end of the stream with the end of the run.
 fn follow(watcher: Watcher) -> OperationStream {
-    let changes = watcher.changes.clone();
-    let mut ended = false;
-    let stream = WatchStream::new(changes).map(move |state| {
-        let operation_now = &watcher.operation;
-        Ok(operation(&operation_now.name, state.stage, &operation_now.action, state.response.as_deref()))
-    });
-    Box::pin(stream.take_while(move |operation: &Result<Operation, Status>| {
-        let go_on = !ended;
-        ended = operation.as_ref().is_ok_and(|operation| operation.done);
-        futures::future::ready(go_on)
+    Box::pin(futures::stream::unfold(Some((watcher, true)), |state| async move {
+        let (mut watcher, first) = state?;
+        if !first {
+            watcher.changes.changed().await.ok()?;
+        }
+        let now = watcher.changes.borrow_and_update().clone();
+        let told = operation(&watcher.operation.name, now.stage, &watcher.operation.action, now.response.as_deref());
+        let next = now.response.is_none().then_some((watcher, false));
+        Some((Ok(told), next))
     }))
 }
 

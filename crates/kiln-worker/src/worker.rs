@@ -72,6 +72,8 @@ pub struct Settings {
 pub struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: Arc<Settings>,
+    /// The same for the life of this process: a scheduler tells a reconnect from a restart by it.
+    pub(crate) boot_id: Arc<str>,
 }
 
 impl Worker {
@@ -114,7 +116,8 @@ impl Worker {
             unwell: Mutex::new(None),
             counters: Counters::default(),
         };
-        Ok(Worker { shared: Arc::new(shared), settings: Arc::new(settings) })
+        let boot_id = crate::service::fresh_name().into();
+        Ok(Worker { shared: Arc::new(shared), settings: Arc::new(settings), boot_id })
     }
 
     /// What the sandbox reached, for logs and `kiln doctor`.
