@@ -20,15 +20,17 @@ mod rung;
 mod server;
 mod socket;
 mod sys;
+mod user;
 mod wire;
 
 pub use blobs::{Blobs, BlobsError, LinkKind};
 pub use client::{Canceller, JobHandle, Sandbox, SandboxConfig};
 pub use error::{LayoutError, SandboxError};
 pub use job::{CollectedFile, Ending, JobOutcome, JobSpec, Limit, Limits, RootMode, Terminal};
-pub use layout::{DEPTH_MAX, ENTRIES_MAX, JobUser, LaidRoot, NODE_MTIME_SECONDS, RootPool};
+pub use layout::{DEPTH_MAX, ENTRIES_MAX, LaidRoot, NODE_MTIME_SECONDS, RootPool};
 pub use rung::{Rung, RungReport, probe};
 pub use server::server_main;
+pub use user::JobUser;
 
 /// Value of the platform property `kiln-root` for [`RootMode::Chroot`]. The number changes whenever what a job can see
 /// changes: uid 1000, gid 1000, host name `kiln`, `/dev` {null, zero, full, random, urandom, fd, stdin, stdout,

@@ -380,6 +380,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(0..=255u8, 0..200)) {
+            let _ = (Job::decode(&bytes), Report::decode(&bytes), Setup::decode(&bytes), decode_ready(&bytes));
+        }
+    }
+
     #[test]
     fn jobs_round_trip() {
         let job = Job {

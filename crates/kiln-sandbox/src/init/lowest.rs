@@ -18,7 +18,7 @@ pub(super) fn enter(context: &Context, lower: &str, mode: RootMode) -> Result<St
     if context.rung == Rung::None {
         return Err(Report::BadJob("no root can be given here".into()));
     }
-    furnish(lower, context.job_user)?;
+    furnish(lower, job_user(context)?)?;
     rustix::process::chroot(lower).step("changing the root")?;
     rustix::process::chdir("/").step("entering the root")?;
     Ok(String::new())
@@ -28,7 +28,7 @@ pub(super) fn enter(context: &Context, lower: &str, mode: RootMode) -> Result<St
 pub(super) fn trial(context: &Context) -> Result<(), Fail> {
     let dir = format!("{}/trial-{}", context.roots, std::process::id());
     rustix::fs::mkdir(&*dir, Mode::from_raw_mode(0o755)).step("making a trial root")?;
-    let tried = furnish(&dir, context.job_user).and_then(|()| {
+    let tried = job_user(context).and_then(|user| furnish(&dir, user)).and_then(|()| {
         let null = rustix::fs::open(format!("{dir}/dev/null"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
         null.map(drop).step("opening /dev/null of a trial root")
     });
@@ -36,6 +36,11 @@ pub(super) fn trial(context: &Context) -> Result<(), Fail> {
     tried?;
     removed?;
     rustix::process::chroot("/").step("changing the root")
+}
+
+/// A job of this rung must be another user than its root's owner: `chroot` is no wall to root.
+fn job_user(context: &Context) -> Result<JobUser, Fail> {
+    context.becomes.ok_or_else(|| Fail { step: "finding a user for the job".into(), errno: libc::EPERM })
 }
 
 fn furnish(root: &str, user: JobUser) -> Result<(), Fail> {

@@ -76,8 +76,8 @@ fn open_dir(path: &str) -> Result<OwnedFd, Fail> {
 
 /// Gives up what only mounting needed, on the rungs that are root.
 pub(super) fn settle(context: &Context) -> Result<(), Fail> {
-    if context.rung != Rung::UserNamespace && context.rung != Rung::HostProc && rustix::process::geteuid().is_root() {
-        view::become_user(context.job_user)?;
+    if let Some(user) = context.becomes {
+        view::become_user(user)?;
     }
     // No job may look into its init, though both are the same user.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).step("hiding the job's init")
@@ -168,23 +168,18 @@ fn make_mount_point(context: &Context, merged: &str, name: &str, bits: u32) -> R
 
 /// On the rung of root, what init makes belongs to root: the job must be able to write to it.
 fn give_to_job(context: &Context, dir: &OwnedFd, name: &str) -> Result<(), Fail> {
-    if context.rung != Rung::RootNamespace {
-        return Ok(());
-    }
-    let (uid, gid) = job_ids(context);
+    let Some(user) = context.becomes else { return Ok(()) };
+    let (uid, gid) = ids(user);
     rustix::fs::chownat(dir, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).step("giving scratch space to the job")
 }
 
 fn give_path_to_job(context: &Context, path: &str) -> Result<(), Fail> {
-    if context.rung != Rung::RootNamespace {
-        return Ok(());
-    }
-    let (uid, gid) = job_ids(context);
+    let Some(user) = context.becomes else { return Ok(()) };
+    let (uid, gid) = ids(user);
     rustix::fs::chownat(CWD, path, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).step("giving a directory to the job")
 }
 
-fn job_ids(context: &Context) -> (Option<rustix::fs::Uid>, Option<rustix::fs::Gid>) {
-    let user = context.job_user;
+fn ids(user: crate::JobUser) -> (Option<rustix::fs::Uid>, Option<rustix::fs::Gid>) {
     (Some(rustix::fs::Uid::from_raw(user.uid)), Some(rustix::fs::Gid::from_raw(user.gid)))
 }
 

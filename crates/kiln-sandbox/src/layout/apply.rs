@@ -1,8 +1,8 @@
 //! Turns a laid-out tree into another by their difference. Every step is relative to an open directory and follows no link.
 
+use super::NODE_MTIME_SECONDS;
 use super::plan::Node;
-use super::{JobUser, NODE_MTIME_SECONDS};
-use crate::{Blobs, LayoutError, LinkKind};
+use crate::{Blobs, JobUser, LayoutError, LinkKind};
 use kiln_cas::{Digest, FileNode};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;

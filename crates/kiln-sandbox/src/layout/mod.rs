@@ -3,7 +3,7 @@
 mod apply;
 mod plan;
 
-use crate::{Blobs, LayoutError};
+use crate::{Blobs, JobUser, LayoutError};
 use apply::{Change, Identities};
 use kiln_cas::Digest;
 use plan::{Node, NodeCache, Planner};
@@ -30,20 +30,6 @@ const CANDIDATES_MAX: usize = 8;
 /// How many directories are looked at to compare one idle root with a new tree: enough for the way down to a project and
 /// its toolchain; a comparison costs some 50 ns a directory.
 const COMPARE_BUDGET: usize = 256;
-
-/// A user of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobUser {
-    /// Numeric user.
-    pub uid: u32,
-    /// Numeric group.
-    pub gid: u32,
-}
-
-impl JobUser {
-    /// `nobody`: 65534 everywhere on Linux.
-    pub const NOBODY: JobUser = JobUser { uid: 65534, gid: 65534 };
-}
 
 /// Laid-out roots, each in a directory of its own, kept for reuse.
 #[derive(Debug, Clone)]
@@ -98,7 +84,7 @@ impl RootPool {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        let owner = rustix::process::geteuid().is_root().then_some(job_user);
+        let owner = job_user.can_be_become().then_some(job_user);
         let shared = Shared { dir: dir.to_owned(), fd, owner, idle_max, state: Mutex::default() };
         Ok(RootPool { shared: Arc::new(shared) })
     }

@@ -134,7 +134,7 @@ fn open_base(directory: &str, user: JobUser) -> io::Result<Base> {
         rustix::fs::mkdirat(&own, "helper", Mode::from_raw_mode(0o755))?;
         write(open_dir(own.as_fd(), "helper")?.as_fd(), "cgroup.procs", "0")?;
     }
-    if rustix::process::geteuid().is_root() {
+    if user.can_be_become() {
         let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         rustix::fs::fchown(&own, uid, gid)?;
         for file in ["cgroup.procs", "cgroup.subtree_control", "tasks"] {

@@ -24,12 +24,12 @@ pub(super) fn prepare_process() -> Result<(), Fail> {
     Ok(())
 }
 
-pub(super) fn context(setup: &Setup, rung: Rung, signals: OwnedFd, trial_errors: Option<OwnedFd>) -> Context {
+pub(super) fn context(setup: &Setup, rung: Rung, become_later: bool, signals: OwnedFd, trial_errors: Option<OwnedFd>) -> Context {
     let in_view = matches!(rung, Rung::UserNamespace | Rung::RootNamespace | Rung::HostProc);
     Context {
         rung,
         roots: if in_view { view::ROOTS.to_owned() } else { setup.roots.clone() },
-        job_user: setup.job_user,
+        becomes: become_later.then_some(setup.job_user),
         filter: Filter::new(false),
         filter_with_sockets: Filter::new(true),
         landlock: landlock::abi(),
@@ -42,7 +42,7 @@ pub(super) fn context(setup: &Setup, rung: Rung, signals: OwnedFd, trial_errors:
 
 /// Tries the rungs, or the wanted one, and reports the first that works.
 pub(super) fn choose(setup: &Setup, signals: &OwnedFd) -> Result<RungReport, String> {
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = setup.job_user.can_be_become();
     let mut why_not_better = Vec::new();
     let rungs = match setup.rung {
         Some(rung) => vec![rung],
@@ -51,7 +51,7 @@ pub(super) fn choose(setup: &Setup, signals: &OwnedFd) -> Result<RungReport, Str
     for rung in rungs {
         let needs_root = matches!(rung, Rung::RootNamespace | Rung::Chroot);
         if needs_root && !is_root {
-            why_not_better.push(format!("{rung:?}: this process is not root"));
+            why_not_better.push(format!("{rung:?}: this process is not root, or may not become user {}", setup.job_user.uid));
             continue;
         }
         match try_rung(setup, rung, signals) {
@@ -72,8 +72,8 @@ fn try_rung(setup: &Setup, rung: Rung, signals: &OwnedFd) -> Result<(), String> 
         Forked::Child => {
             let said = write.try_clone().ok();
             let tried = signals.try_clone().step("copying a descriptor").and_then(|signals| {
-                view::enter(setup, rung)?;
-                init::trial(&context(setup, rung, signals, said))
+                let become_later = view::enter(setup, rung)?;
+                init::trial(&context(setup, rung, become_later, signals, said))
             });
             if let Err(fail) = tried {
                 let _ = rustix::io::write(&write, fail.to_string().as_bytes());

@@ -21,7 +21,8 @@ pub(crate) struct Context {
     pub(crate) rung: Rung,
     /// The pool of roots: [`view::ROOTS`], or the host's path where there is no view.
     pub(crate) roots: String,
-    pub(crate) job_user: crate::JobUser,
+    /// The user that inits become once they have mounted what they must; `None` where the helper is no other user's root.
+    pub(crate) becomes: Option<crate::JobUser>,
     pub(crate) filter: Filter,
     pub(crate) filter_with_sockets: Filter,
     pub(crate) landlock: Option<i32>,
@@ -57,8 +58,8 @@ fn serve(socket: &OwnedFd) -> Result<(), String> {
     ladder::prepare_process().map_err(|fail| fail.to_string())?;
     let report = ladder::choose(&setup, &signals)?;
     let (mut groups, absent) = cgroup::Groups::open(&setup.cgroups, setup.job_user);
-    view::enter(&setup, report.rung).map_err(|fail| fail.to_string())?;
-    let mut context = ladder::context(&setup, report.rung, signals, None);
+    let become_later = view::enter(&setup, report.rung).map_err(|fail| fail.to_string())?;
+    let mut context = ladder::context(&setup, report.rung, become_later, signals, None);
     context.cgroups = groups.limited();
     let mut report = report;
     let report_rung = report.rung;

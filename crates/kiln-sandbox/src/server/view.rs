@@ -2,7 +2,7 @@
 
 use crate::message::Setup;
 use crate::sys::{self, Fail, Step};
-use crate::{JobUser, Rung};
+use crate::{JobUser, Rung, user};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use std::ffi::CString;
@@ -30,12 +30,12 @@ const VIEW_OPTIONS: &std::ffi::CStr = c"size=1m,nr_inodes=4k,mode=755";
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// Enters the namespaces of `rung`, and gives up root where it is not needed.
-pub(crate) fn enter(setup: &Setup, rung: Rung) -> Result<(), Fail> {
+/// Enters the namespaces of `rung`, and gives up root where it is not needed; whether it is still to be given up, by each job's init.
+pub(crate) fn enter(setup: &Setup, rung: Rung) -> Result<bool, Fail> {
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = setup.job_user.can_be_become();
     match rung {
-        Rung::UserNamespace | Rung::HostProc if is_root => {
+        Rung::UserNamespace | Rung::HostProc if is_root && user::may_mount() => {
             sys::unshare(namespaces).step("making namespaces as root")?;
             build(setup)?;
             become_user(setup.job_user)?;
@@ -44,6 +44,9 @@ pub(crate) fn enter(setup: &Setup, rung: Rung) -> Result<(), Fail> {
             map_ids(setup.job_user.uid, setup.job_user.gid)?;
         }
         Rung::UserNamespace | Rung::HostProc => {
+            if is_root {
+                become_user(setup.job_user)?;
+            }
             let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
             sys::unshare(libc::CLONE_NEWUSER | namespaces).step("making a user namespace")?;
             map_ids(uid, gid)?;
@@ -53,9 +56,10 @@ pub(crate) fn enter(setup: &Setup, rung: Rung) -> Result<(), Fail> {
             sys::unshare(namespaces).step("making namespaces as root")?;
             build(setup)?;
         }
-        Rung::Chroot | Rung::None => return Ok(()),
+        Rung::Chroot | Rung::None => return Ok(is_root),
     }
-    rustix::system::sethostname(HOST_NAME).step("setting the host name")
+    rustix::system::sethostname(HOST_NAME).step("setting the host name")?;
+    Ok(is_root && rung == Rung::RootNamespace)
 }
 
 /// Maps the one user and group that this process is to [`INNER_ID`].

@@ -208,3 +208,17 @@ fn jobs_run_side_by_side() {
         assert_eq!(handle.wait().unwrap().stdout, format!("{code}").into_bytes());
     }
 }
+
+#[test]
+fn a_program_that_was_just_written_can_be_run() {
+    let farm = Farm::new();
+    let spec = farm.job(&farm.tree(), &["exit", "0"]);
+    // A process that the worker forked while the store wrote the file may still have it open for writing.
+    let program = spec.root.path().join("bin/act");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let busy = std::fs::OpenOptions::new().append(true).open(&program).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+    let handle = farm.sandbox.run(spec).unwrap();
+    drop(busy);
+    assert_eq!(handle.wait().unwrap().ending, Ending::Exited(0));
+}

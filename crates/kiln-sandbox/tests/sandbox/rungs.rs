@@ -3,6 +3,7 @@
 use super::support::Farm;
 use kiln_sandbox::{Ending, JobHandle, JobOutcome, JobSpec, Limit, RootMode, Rung, SandboxError};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -108,6 +109,8 @@ fn host_proc() {
 #[test]
 fn chroot() {
     let Some(farm) = farm(Rung::Chroot) else { return };
+    let see = farm.act(&["see"]);
+    assert!(see.starts_with("uid 65534 gid 65534 "), "{see}");
     keeps_its_promises(&farm);
     ends_its_jobs(&farm, &|args| farm.job(&farm.tree(), args));
 }
@@ -122,6 +125,8 @@ fn none() {
         (spec.mode, spec.cwd, spec.argv[0]) = (RootMode::HostUsr, "w".into(), "../bin/act".into());
         spec
     };
+    let see = String::from_utf8(farm.run(plain(&["see"])).stdout).unwrap();
+    assert!(!see.starts_with("uid 0 "), "{see}");
     ends_its_jobs(&farm, &plain);
     let mut spec = plain(&["make", "file", "../out/x", "object"]);
     spec.outputs = vec!["../out/x".into()];
@@ -187,4 +192,55 @@ fn a_directory_that_is_no_cgroup_is_reported_and_does_no_harm() {
     assert_eq!(farm.sandbox.report().absent.len(), 2, "{:?}", farm.sandbox.report());
     assert_eq!(farm.run(farm.job(&farm.tree(), &["exit", "0"])).ending, Ending::Exited(0));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// A helper that is started by a shell command, in which `"$0"` is the helper.
+fn in_shell(around: &[&str], command: &str) -> Vec<std::ffi::OsString> {
+    let shell = ["sh", "-c", command].into_iter().map(std::ffi::OsString::from);
+    around.iter().map(std::ffi::OsString::from).chain(shell).chain([super::support::helper()]).collect()
+}
+
+#[test]
+fn a_masked_proc_costs_a_rung() {
+    // What container engines do: then the kernel refuses a fresh /proc in a user namespace.
+    let around: &[&str] = if is_root() { &["unshare", "-m"] } else { &["unshare", "-Urm"] };
+    let argv = in_shell(around, "mount -t tmpfs none /proc/irq && exec \"$0\"");
+    let farm = Farm::with(|config| config.helper_argv = argv);
+    let report = farm.sandbox.report();
+    assert_eq!(report.rung, if is_root() { Rung::RootNamespace } else { Rung::HostProc }, "{report:?}");
+    assert!(report.why_not_better[0].contains("UserNamespace: mounting /proc"), "{report:?}");
+    assert_eq!(report.how_to_improve.len(), 1, "{report:?}");
+    assert_eq!(farm.run(farm.job(&farm.tree(), &["make", "file", "/w/x", "x"])).ending, Ending::Exited(0));
+}
+
+#[test]
+fn without_user_namespaces_there_is_no_rung_for_an_ordinary_user() {
+    let argv = in_shell(&["unshare", "-Ur"], "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\"");
+    let farm = Farm::with(|config| config.helper_argv = argv);
+    let report = farm.sandbox.report();
+    assert_eq!((report.rung, report.why_not_better.len()), (Rung::None, 4), "{report:?}");
+    assert!(report.how_to_improve.iter().any(|text| text.contains("max_user_namespaces")), "{report:?}");
+}
+
+#[test]
+fn root_without_the_right_to_mount_uses_what_is_left() {
+    if !is_root() {
+        // Only root can be less than root; an ordinary user's rung is tried above.
+        return;
+    }
+    let argv = || in_shell(&["setpriv", "--inh-caps", "-sys_admin", "--bounding-set", "-sys_admin"], "exec \"$0\"");
+    let farm_below = |mode: u32| {
+        Farm::with(|config| {
+            let above = config.roots.parent().unwrap();
+            std::fs::set_permissions(above, std::fs::Permissions::from_mode(mode)).unwrap();
+            config.helper_argv = argv();
+        })
+    };
+    // The job user may make namespaces, but cannot reach a pool below a directory that only root may enter.
+    let farm = farm_below(0o700);
+    assert_eq!(farm.sandbox.report().rung, Rung::Chroot, "{:?}", farm.sandbox.report());
+    assert_eq!(farm.run(farm.job(&farm.tree(), &["make", "file", "/w/x", "x"])).ending, Ending::Exited(0));
+    let farm = farm_below(0o711);
+    assert_eq!(farm.sandbox.report().rung, Rung::UserNamespace, "{:?}", farm.sandbox.report());
+    assert_eq!(farm.run(farm.job(&farm.tree(), &["make", "file", "/w/x", "x"])).ending, Ending::Exited(0));
 }
