@@ -7,7 +7,7 @@ use kiln_sandbox::KILN_ROOT;
 use kiln_toolchain::{LookupEnv, Toolchain};
 use kiln_worker::{ROOT_PROPERTY, TERMINAL_PROPERTY};
 use rustix::fs::FileType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,6 +103,7 @@ impl Analyst<'_> {
         );
         let driver = Path::new(compiler);
         let first = self.toolchain(driver, &lookup, epoch)?;
+        let env = self.without_idle_library_path(env, &first, cwd, epoch);
         let unit = kiln_cmdline::parse(&Request {
             family: match first.family {
                 kiln_toolchain::Family::Gcc => Family::Gcc,
@@ -131,6 +132,37 @@ impl Analyst<'_> {
     fn toolchain(&self, driver: &Path, env: &LookupEnv, epoch: Epoch) -> Result<Arc<Toolchain>, Refused> {
         let found = self.toolchains.get(driver, env, epoch, self.files.now());
         found.map_err(|error| Refused::new("not-a-compiler", error.to_string()))
+    }
+
+    /// `LD_LIBRARY_PATH` changes nothing where none of its directories holds a library that the compiler loads (cargo, conda and
+    /// environment modules set it all the time): then it is left out.
+    fn without_idle_library_path(
+        &self,
+        mut env: Vec<(Vec<u8>, Vec<u8>)>,
+        toolchain: &Toolchain,
+        cwd: &str,
+        epoch: Epoch,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let is_it = |name: &[u8]| name == b"LD_LIBRARY_PATH";
+        let Some((_, value)) = env.iter().find(|(name, _)| is_it(name)) else { return env };
+        let Ok(value) = std::str::from_utf8(value) else { return env };
+        let names = toolchain.entries.iter().filter_map(|entry| entry.path().rsplit_once('/').map(|(_, name)| name));
+        let libraries: BTreeSet<&str> = names.filter(|name| name.contains(".so")).chain(["glibc-hwcaps", "tls"]).collect();
+        let idle = value.split([':', ';']).all(|directory| {
+            // An empty element means the working directory.
+            match self.files.walk(&absolute(cwd, directory), epoch, &mut |_| {}) {
+                WalkEnd::Directory(path) => match self.files.listing(&path, epoch) {
+                    Some(listing) => !libraries.iter().any(|name| listing.names.contains_key(*name)),
+                    None => false,
+                },
+                WalkEnd::Absent => !directory.contains('$'),
+                _ => false,
+            }
+        });
+        if idle {
+            env.retain(|(name, _)| !is_it(name));
+        }
+        env
     }
 
     fn build(&self, unit: Invocation, toolchain: Arc<Toolchain>, cwd: &str, epoch: Epoch) -> Result<Analysed, Refused> {
