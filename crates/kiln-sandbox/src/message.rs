@@ -185,7 +185,7 @@ pub(crate) enum Found {
     Symlink(String),
 }
 
-/// About a job, to the worker: the first one from the helper, the others from the job's init.
+/// About a job, to the worker: from the job's init, or from the helper if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The job's init exists; its process descriptor travels along.

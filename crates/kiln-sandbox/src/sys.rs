@@ -37,7 +37,7 @@ impl<T> Step<T> for io::Result<T> {
 /// The two sides of a fork.
 pub(crate) enum Forked {
     Child,
-    Parent { pid: i32, pidfd: OwnedFd },
+    Parent { pid: i32 },
 }
 
 #[repr(C)]
@@ -59,13 +59,7 @@ struct CloneArgs {
 /// Forks with new namespaces (`CLONE_NEW*` in `flags`), into `cgroup` if given. The process must be single-threaded: the child
 /// goes on with all of its memory, allocator included.
 pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
-    let mut pidfd: i32 = -1;
-    let mut args = CloneArgs {
-        flags: (flags | libc::CLONE_PIDFD) as u64,
-        pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
+    let mut args = CloneArgs { flags: flags as u64, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
@@ -75,11 +69,7 @@ pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<For
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     match pid {
         0 => Ok(Forked::Child),
-        pid if pid > 0 => {
-            // SAFETY: CLONE_PIDFD has stored a new descriptor, which nobody else owns.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Forked::Parent { pid: pid as i32, pidfd })
-        }
+        pid if pid > 0 => Ok(Forked::Parent { pid: pid as i32 }),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -80,7 +80,7 @@ impl Command {
                 let _ = rustix::io::write(&says, &bytes);
                 sys::exit_now(127)
             }
-            Forked::Parent { pid, .. } => pid,
+            Forked::Parent { pid } => pid,
         };
         drop((says, write));
         let mut bytes = [0; 5];

@@ -40,6 +40,10 @@ pub(crate) fn main(context: &Context, group: &JobGroup, job_socket: &OwnedFd, sp
 
 fn run(context: &Context, group: &JobGroup, job_socket: &OwnedFd, spec: OwnedFd) -> Result<(), Report> {
     become_init(context)?;
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
+        .step("naming the job's init")?;
+    socket::send(job_socket.as_fd(), &Report::Started.encode(), &[own.as_fd()]).step("reporting")?;
+    drop(own);
     group.enter().step("entering the cgroup")?;
     let job = read_job(&spec)?;
     drop(spec);

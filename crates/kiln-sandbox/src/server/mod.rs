@@ -170,10 +170,8 @@ fn start(context: &Context, groups: &mut cgroup::Groups, message: socket::Messag
     };
     match sys::fork(flags, group.fork_into()) {
         Ok(Forked::Child) => init::main(context, &group, &job_socket, spec),
-        Ok(Forked::Parent { pid, pidfd }) => {
-            let _ = socket::send(job_socket.as_fd(), &Report::Started.encode(), &[pidfd.as_fd()]);
-            Some((pid, group))
-        }
+        // The init reports from here on, so that its reports come in order.
+        Ok(Forked::Parent { pid }) => Some((pid, group)),
         Err(error) => {
             refuse("making a process", &error);
             None

@@ -222,3 +222,21 @@ fn a_program_that_was_just_written_can_be_run() {
     drop(busy);
     assert_eq!(handle.wait().unwrap().ending, Ending::Exited(0));
 }
+
+#[test]
+fn reports_of_short_jobs_come_in_order_on_a_busy_machine() {
+    let farm = Farm::new();
+    let tree = farm.tree();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for code in 0..60 {
+                    let mut spec = farm.job(&tree, &["exit", &code.to_string()]);
+                    spec.outputs = vec!["/bin/act".into()];
+                    let outcome = farm.run(spec);
+                    assert_eq!((outcome.ending, outcome.outputs.len()), (Ending::Exited(code), 1));
+                }
+            });
+        }
+    });
+}
