@@ -95,6 +95,20 @@ fn include_next_in_a_file_beside_its_includer_searches_the_whole_list() {
 }
 
 #[test]
+fn with_clang_a_file_beside_its_includer_inherits_the_place_on_the_search_list() {
+    let mut u = unit(&[
+        ("a.c", "#include <m.h>\n"),
+        ("i/m.h", "#include \"n.h\"\n"),
+        ("i/n.h", "#include_next <x.h>\n"),
+        ("i/x.h", ""),
+        ("j/x.h", ""),
+    ]);
+    u.finds(&["i/m.h", "i/n.h", "i/x.h"]);
+    u.compiler = Compiler::Clang;
+    u.finds(&["i/m.h", "i/n.h", "j/x.h"]);
+}
+
+#[test]
 fn include_next_in_the_source_is_a_plain_include() {
     source("#include_next <x.h>\n#include_next \"y.h\"\n", &["i/x.h", "y.h"]).finds(&["i/x.h", "y.h"]);
 }
