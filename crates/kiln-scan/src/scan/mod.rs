@@ -101,31 +101,7 @@ impl Scanner {
     /// When the request's macros were read with another view's names, or the scanner was used with another view: every
     /// answer would be wrong.
     pub fn scan<V: FileView + ?Sized>(&mut self, view: &V, request: &ScanRequest) -> Result<Closure, Unprovable> {
-        let names = view.names().identity();
-        assert!(request.predefined.names == 0 || request.predefined.names == names, "macros of another view");
-        assert!(self.names == 0 || self.names == names, "a scanner of another view");
-        self.names = names;
-        self.resolver.begin(view.generation());
-        self.slots.begin();
-        if self.directives.len() > CACHED_MAX {
-            self.directives.clear();
-        }
-        let pools = &mut self.pools;
-        pools.nodes.clear();
-        pools.reached.clear();
-        pools.reached_blocks.clear();
-        pools.frames.clear();
-        pools.reopen.clear();
-        if pools.epoch == u32::MAX {
-            (pools.seen, pools.entered, pools.epoch) = (Vec::new(), Vec::new(), 0);
-        }
-        pools.epoch += 1;
-        // What is preprocessed and assembler is read by the assembler's rules alone.
-        let rules = Dialect { plain: request.preprocessed && request.dialect.assembler, ..request.dialect };
-        let dialect = self.dialects.iter().position(|d| *d == rules).unwrap_or_else(|| {
-            self.dialects.push(rules);
-            self.dialects.len() - 1
-        });
+        let (rules, dialect) = self.begin(view, request);
         let cwd = self.resolver.cwd(&request.cwd);
         let list = self.resolver.list(view, cwd, &request.search);
         let bases = command_macros(view, request);
@@ -138,7 +114,7 @@ impl Scanner {
             request,
             cwd,
             list,
-            dialect: dialect as u32,
+            dialect,
             rules,
             bases,
             nodes: pools.nodes,
@@ -181,6 +157,36 @@ impl Scanner {
         // The directives stay in the cache; nodes would only hold on to files that are gone.
         self.pools.nodes.clear();
         result
+    }
+
+    /// Empties what the scan before left; the lexical rules of this one, and their number.
+    fn begin<V: FileView + ?Sized>(&mut self, view: &V, request: &ScanRequest) -> (Dialect, u32) {
+        let names = view.names().identity();
+        assert!(request.predefined.names == 0 || request.predefined.names == names, "macros of another view");
+        assert!(self.names == 0 || self.names == names, "a scanner of another view");
+        self.names = names;
+        self.resolver.begin(view.generation());
+        self.slots.begin();
+        if self.directives.len() > CACHED_MAX {
+            self.directives.clear();
+        }
+        let pools = &mut self.pools;
+        pools.nodes.clear();
+        pools.reached.clear();
+        pools.reached_blocks.clear();
+        pools.frames.clear();
+        pools.reopen.clear();
+        if pools.epoch == u32::MAX {
+            (pools.seen, pools.entered, pools.epoch) = (Vec::new(), Vec::new(), 0);
+        }
+        pools.epoch += 1;
+        // What is preprocessed and assembler is read by the assembler's rules alone.
+        let rules = Dialect { plain: request.preprocessed && request.dialect.assembler, ..request.dialect };
+        let dialect = self.dialects.iter().position(|d| *d == rules).unwrap_or_else(|| {
+            self.dialects.push(rules);
+            self.dialects.len() - 1
+        });
+        (rules, dialect as u32)
     }
 }
 
