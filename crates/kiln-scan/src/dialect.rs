@@ -23,6 +23,8 @@ pub struct Dialect {
     pub cplusplus: bool,
     /// The text is assembler with directives (`.S`): `.incbin` stands outside of strings.
     pub assembler: bool,
+    /// The text goes to the assembler as it is: no directives, no comments that could hide anything (`.s`).
+    pub plain: bool,
     /// Lines that start with `import`, `module` or `export` may be C++20 modules.
     pub modules: bool,
 }
@@ -49,11 +51,15 @@ impl Dialect {
         digraphs: true,
         cplusplus: false,
         assembler: false,
+        plain: false,
         modules: false,
     };
 
     /// GNU C++17, gcc's default for C++.
     pub const GNU_CXX: Self = Self { digit_separators: true, cplusplus: true, ..Self::GNU_C };
+
+    /// Assembler without directives.
+    pub const PLAIN_ASSEMBLER: Self = Self { plain: true, ..Self::ASSEMBLER };
 
     /// Assembler with directives.
     pub const ASSEMBLER: Self = Self { raw_strings: false, raw_unicode: false, assembler: true, ..Self::GNU_C };
@@ -150,6 +156,7 @@ impl Dialect {
             digraphs: cxx || gnu || year >= 1994,
             cplusplus: cxx,
             assembler: false,
+            plain: false,
             modules: cxx && year >= 2020,
         })
     }

@@ -49,6 +49,7 @@ pub struct ScanRequest {
     pub assembler_dirs: Vec<String>,
     /// Directories of `--embed-dir`, as spelled.
     pub embed_dirs: Vec<String>,
-    /// The source is already preprocessed (`.i`, `.ii`, `-fpreprocessed`): it includes nothing.
+    /// The source is already preprocessed (`.i`, `.ii`, `-fpreprocessed`) or plain assembler (`.s`): no directive in it counts, but
+    /// what the assembler reads for it does.
     pub preprocessed: bool,
 }

@@ -2,7 +2,7 @@
 
 mod unit;
 
-use kiln_scan::{Compiler, ForcedKind, Reason, ScanRequest, Scanner};
+use kiln_scan::{Compiler, Dialect, ForcedKind, Reason, ScanRequest, Scanner};
 use unit::{Unit, source, unit};
 
 #[test]
@@ -92,6 +92,20 @@ fn one_file_at_two_places_of_the_search_list_goes_on_from_both() {
 fn include_next_in_a_file_beside_its_includer_searches_the_whole_list() {
     let u = unit(&[("a.c", "#include \"m.h\"\n"), ("m.h", "#include_next \"m.h\"\n"), ("i/m.h", ""), ("j/m.h", "")]);
     u.finds(&["i/m.h", "m.h"]);
+}
+
+#[test]
+fn with_clang_a_file_beside_its_includer_inherits_the_place_on_the_search_list() {
+    let mut u = unit(&[
+        ("a.c", "#include <m.h>\n"),
+        ("i/m.h", "#include \"n.h\"\n"),
+        ("i/n.h", "#include_next <x.h>\n"),
+        ("i/x.h", ""),
+        ("j/x.h", ""),
+    ]);
+    u.finds(&["i/m.h", "i/n.h", "i/x.h"]);
+    u.compiler = Compiler::Clang;
+    u.finds(&["i/m.h", "i/n.h", "j/x.h"]);
 }
 
 #[test]
@@ -321,10 +335,18 @@ fn unresolved_names_are_told() {
 }
 
 #[test]
-fn a_preprocessed_source_includes_nothing() {
-    let u = source("#include <x.h>\n", &["i/x.h"]);
-    let request = ScanRequest { preprocessed: true, ..u.request() };
-    assert_eq!(Scanner::new().scan(&u.view, &request).expect("provable").files.len(), 1);
+fn a_preprocessed_source_includes_nothing_but_for_the_assembler() {
+    let scan = |text: &str, dialect: Dialect| {
+        let u = source(text, &["i/x.h", "i/x.bin"]);
+        let request = ScanRequest { preprocessed: true, dialect, ..u.request() };
+        Scanner::new().scan(&u.view, &request).map(|c| c.files.iter().skip(1).map(|f| f.path.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(scan("#include <x.h>\nchar *d = __DATE__;\n", Dialect::GNU_C), Ok(vec![]));
+    assert_eq!(scan("#if 0\nasm(\".incbin \\\"x.bin\\\"\");\n#endif\n", Dialect::GNU_C), Ok(vec!["i/x.bin".to_owned()]));
+    assert_eq!(scan("# comment\n\t.incbin \"x.bin\"\n", Dialect::ASSEMBLER), Ok(vec!["i/x.bin".to_owned()]));
+    let hidden = "nop # see a/*.c\n\t.incbin \"x.bin\"\nnop ; .string \"*/\"\n";
+    assert_eq!(scan(hidden, Dialect::ASSEMBLER), Ok(vec!["i/x.bin".to_owned()]));
+    assert_eq!(scan("\t.include \"x.s\"\n", Dialect::ASSEMBLER).map_err(|e| e.code()), Err("assembler-include"));
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn assembler_text(&mut self, text: &[u8], line: u32) {
+    pub(super) fn assembler_text(&mut self, text: &[u8], line: u32) {
         for directive in assembler(text) {
             match directive {
                 Assembler::Include => self.build.mention(Mentions::ASM_INCLUDE),

@@ -41,6 +41,11 @@ pub fn directives(bytes: &[u8], dialect: Dialect, names: &Names) -> Result<Direc
     if bytes.len() > FILE_BYTES_MAX {
         return Err(LexError::TooLong);
     }
+    if dialect.plain {
+        let mut lexer = Lexer::new(bytes, dialect, Needles::ALL);
+        lexer.assembler_text(bytes, 0);
+        return lexer.build.finish(names);
+    }
     let needles = Needles::find(bytes);
     let mut lexer = Lexer::new(bytes, dialect, needles);
     lexer.run();

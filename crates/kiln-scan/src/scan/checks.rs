@@ -1,7 +1,10 @@
 //! What a unit's options and texts mean beyond lookups: flags, and reasons to give up. It reaches nothing.
 
-use crate::directives::Mentions;
+use std::sync::Arc;
+
+use crate::directives::{Item, Mentions};
 use crate::macros::CommandMacro;
+use crate::resolve::Found;
 use crate::search::Compiler;
 use crate::unprovable::Unprovable;
 use crate::view::{Entry, FileView};
@@ -38,6 +41,24 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         for path in request.search.missing.iter().filter(|_| request.compiler == Compiler::Clang) {
             if self.resolver.entry_at(self.view, self.cwd, path) != Entry::Absent {
                 return Err(Unprovable::HeaderMap { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// A source in which no directive counts: only what the assembler would read for it.
+    pub(super) fn preprocessed(&mut self, source: Found, file: u32) -> Result<(), Unprovable> {
+        let directives = self.directives_of(source.file, file)?;
+        let node = self.add_node(source, file, true, Arc::clone(&directives));
+        for block in &directives.blocks {
+            let meant = [Mentions::INCBIN, Mentions::ASM_INCLUDE, Mentions::MODULES];
+            for mention in meant.into_iter().filter(|m| block.mentions.has(*m)) {
+                self.mention(node, mention)?;
+            }
+        }
+        for item in &directives.items {
+            if let Item::Incbin { header, line } = *item {
+                self.incbin(node, header, line)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use crate::directives::Lookup;
 use crate::names::HeaderId;
 use crate::request::ForcedKind;
 use crate::resolve::{Answer, DirRef, Found, join};
+use crate::search::Compiler;
 use crate::unprovable::Unprovable;
 use crate::view::FileView;
 
@@ -104,13 +105,13 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             return Ok([Some(answer), None, None]);
         }
         if !how.next || main {
-            return Ok([Some(self.plain(dir, how.quoted, header)), None, None]);
+            return Ok([Some(self.plain(dir, at, how.quoted, header)), None, None]);
         }
         if let Some(at) = at {
             return Ok([Some(self.resolver.along(self.view, self.list, at + 1, header)), None, None]);
         }
         // gcc searches the whole list (for an absolute path the includer's directory first), clang goes on behind the file itself.
-        let plain = self.plain(dir, how.quoted, header);
+        let plain = self.plain(dir, at, how.quoted, header);
         let whole = self.resolver.along(self.view, self.list, 0, header);
         let mut behind = whole;
         while let Answer::Found(found) = behind {
@@ -123,11 +124,16 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         Ok([Some(plain), Some(whole), Some(behind)])
     }
 
-    fn plain(&mut self, dir: DirRef, quoted: bool, header: HeaderId) -> Answer {
+    /// A plain include in a file of directory `dir` that was itself found at `at`. With clang, a file found beside its includer
+    /// inherits the includer's place on the search list: that is where `include_next` in it goes on.
+    fn plain(&mut self, dir: DirRef, at: Option<u16>, quoted: bool, header: HeaderId) -> Answer {
         if quoted && !self.request.search.ignore_includer {
-            let beside = self.resolver.beside(self.view, dir, header);
-            if beside != Answer::Missing {
-                return beside;
+            match self.resolver.beside(self.view, dir, header) {
+                Answer::Missing => {}
+                Answer::Found(found) if self.request.compiler == Compiler::Clang => {
+                    return Answer::Found(Found { at, ..found });
+                }
+                answer => return answer,
             }
         }
         let from = if quoted { 0 } else { self.resolver.angle(self.list) };

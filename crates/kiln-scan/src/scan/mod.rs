@@ -101,29 +101,7 @@ impl Scanner {
     /// When the request's macros were read with another view's names, or the scanner was used with another view: every
     /// answer would be wrong.
     pub fn scan<V: FileView + ?Sized>(&mut self, view: &V, request: &ScanRequest) -> Result<Closure, Unprovable> {
-        let names = view.names().identity();
-        assert!(request.predefined.names == 0 || request.predefined.names == names, "macros of another view");
-        assert!(self.names == 0 || self.names == names, "a scanner of another view");
-        self.names = names;
-        self.resolver.begin(view.generation());
-        self.slots.begin();
-        if self.directives.len() > CACHED_MAX {
-            self.directives.clear();
-        }
-        let pools = &mut self.pools;
-        pools.nodes.clear();
-        pools.reached.clear();
-        pools.reached_blocks.clear();
-        pools.frames.clear();
-        pools.reopen.clear();
-        if pools.epoch == u32::MAX {
-            (pools.seen, pools.entered, pools.epoch) = (Vec::new(), Vec::new(), 0);
-        }
-        pools.epoch += 1;
-        let dialect = self.dialects.iter().position(|d| *d == request.dialect).unwrap_or_else(|| {
-            self.dialects.push(request.dialect);
-            self.dialects.len() - 1
-        });
+        let (rules, dialect) = self.begin(view, request);
         let cwd = self.resolver.cwd(&request.cwd);
         let list = self.resolver.list(view, cwd, &request.search);
         let bases = command_macros(view, request);
@@ -136,7 +114,8 @@ impl Scanner {
             request,
             cwd,
             list,
-            dialect: dialect as u32,
+            dialect,
+            rules,
             bases,
             nodes: pools.nodes,
             reached: pools.reached,
@@ -179,6 +158,36 @@ impl Scanner {
         self.pools.nodes.clear();
         result
     }
+
+    /// Empties what the scan before left; the lexical rules of this one, and their number.
+    fn begin<V: FileView + ?Sized>(&mut self, view: &V, request: &ScanRequest) -> (Dialect, u32) {
+        let names = view.names().identity();
+        assert!(request.predefined.names == 0 || request.predefined.names == names, "macros of another view");
+        assert!(self.names == 0 || self.names == names, "a scanner of another view");
+        self.names = names;
+        self.resolver.begin(view.generation());
+        self.slots.begin();
+        if self.directives.len() > CACHED_MAX {
+            self.directives.clear();
+        }
+        let pools = &mut self.pools;
+        pools.nodes.clear();
+        pools.reached.clear();
+        pools.reached_blocks.clear();
+        pools.frames.clear();
+        pools.reopen.clear();
+        if pools.epoch == u32::MAX {
+            (pools.seen, pools.entered, pools.epoch) = (Vec::new(), Vec::new(), 0);
+        }
+        pools.epoch += 1;
+        // What is preprocessed and assembler is read by the assembler's rules alone.
+        let rules = Dialect { plain: request.preprocessed && request.dialect.assembler, ..request.dialect };
+        let dialect = self.dialects.iter().position(|d| *d == rules).unwrap_or_else(|| {
+            self.dialects.push(rules);
+            self.dialects.len() - 1
+        });
+        (rules, dialect as u32)
+    }
 }
 
 fn command_macros<'r, V: FileView + ?Sized>(view: &V, request: &'r ScanRequest) -> Bases<'r> {
@@ -199,6 +208,7 @@ struct Scan<'s, V: ?Sized> {
     cwd: u32,
     list: ListRef,
     dialect: u32,
+    rules: Dialect,
     bases: Bases<'s>,
     nodes: Vec<Node>,
     reached: Vec<bool>,
@@ -239,7 +249,9 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         let file = self.record(source, Reason::Source, None, 0)?;
         self.check_command_macros()?;
         self.check_header_maps()?;
-        if !self.request.preprocessed {
+        if self.request.preprocessed {
+            self.preprocessed(source, file)?;
+        } else {
             self.precompiled_source()?;
             self.forced()?;
             self.pch_line = self.source_may_be_precompiled().then_some(u32::MAX);
@@ -418,28 +430,31 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             }
         }
         let directives = self.directives_of(found.file, file)?;
-        let node = self.nodes.len() as u32;
-        if node as usize >= FILES_MAX {
+        if self.nodes.len() >= FILES_MAX {
             return Err(Unprovable::TooManyFiles);
         }
+        let node = self.add_node(found, file, main, Arc::clone(&directives));
         self.entered[i] = (self.epoch, node);
         if directives.uses_next {
             self.entered_at.insert((found.phys, found.at, main), node);
         }
-        self.files[file as usize].1.once = directives.once;
         self.has_wrappers |= !directives.wrappers.is_empty();
+        self.reach(node, &directives, directives.root)
+    }
+
+    fn add_node(&mut self, found: Found, file: u32, main: bool, directives: Arc<Directives>) -> u32 {
+        self.files[file as usize].1.once = directives.once;
         let blocks = self.reached.len() as u32;
         self.reached.resize(self.reached.len() + directives.blocks.len(), false);
-        let d = Arc::clone(&directives);
         self.nodes.push(Node { directives, dir: found.dir, phys: found.phys, at: found.at, blocks, file, main });
-        self.reach(node, &d, d.root)
+        (self.nodes.len() - 1) as u32
     }
 
     fn directives_of(&mut self, id: FileId, file: u32) -> Result<Arc<Directives>, Unprovable> {
         if let Some(known) = self.cache.get(&(id, self.dialect)) {
             return Ok(Arc::clone(known));
         }
-        match self.view.directives(id, self.request.dialect) {
+        match self.view.directives(id, self.rules) {
             Ok(directives) => {
                 self.cache.insert((id, self.dialect), Arc::clone(&directives));
                 self.touch_options();
