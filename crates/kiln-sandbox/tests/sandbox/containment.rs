@@ -20,26 +20,37 @@ fn ends_with_limit(farm: &Farm, args: &[&str], limit: Limit) -> JobOutcome {
 
 /// Processes of the test program that anybody on this machine still runs under the given argument.
 fn alive(mark: &str) -> usize {
+    let mark = this_run(mark).into_bytes();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.starts_with(b"/bin/act\0") && String::from_utf8_lossy(line).contains(mark)).count()
+    lines.filter(|line| line.starts_with(b"/bin/act\0") && line.split(|byte| *byte == 0).any(|word| word == mark)).count()
+}
+
+/// A mark that no other run of these tests on this machine uses.
+fn this_run(mark: &str) -> String {
+    format!("{mark}-{}", std::process::id())
+}
+
+/// Awaits `count` processes of the job with that mark.
+fn await_alive(mark: &str, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while alive(mark) < count {
+        assert!(Instant::now() < deadline, "{mark}: the job does not start, or has ended by itself");
+        std::thread::yield_now();
+    }
 }
 
 /// A job that has come to run its command.
 fn started(farm: &Farm, mark: &str) -> JobHandle {
-    let handle = farm.sandbox.run(farm.job(&farm.tree(), &["wait", mark])).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while alive(mark) == 0 {
-        assert!(Instant::now() < deadline, "the job does not start");
-        std::thread::yield_now();
-    }
+    let handle = farm.sandbox.run(farm.job(&farm.tree(), &["wait", &this_run(mark)])).unwrap();
+    await_alive(mark, 1);
     handle
 }
 
 #[test]
 fn a_fork_bomb_is_stopped() {
     let farm = Farm::new();
-    ends_with_limit(&farm, &["fork-bomb", "mark-bomb"], Limit::Processes);
+    ends_with_limit(&farm, &["fork-bomb", &this_run("mark-bomb")], Limit::Processes);
     assert_eq!(alive("mark-bomb"), 0);
 }
 
@@ -93,7 +104,7 @@ fn a_flood_of_messages_is_stopped() {
 #[test]
 fn time_is_bounded() {
     let farm = Farm::new();
-    let mut spec = farm.job(&farm.tree(), &["wait", "mark-time"]);
+    let mut spec = farm.job(&farm.tree(), &["wait", &this_run("mark-time")]);
     spec.limits.wall_ms = 200;
     let before = Instant::now();
     let outcome = farm.run(spec);
@@ -122,13 +133,11 @@ fn cancel_kills_everything_at_once() {
 #[test]
 fn a_fork_bomb_can_be_cancelled() {
     let farm = Farm::new();
-    let mut spec = farm.job(&farm.tree(), &["fork-bomb", "mark-cancelled-bomb"]);
+    let mut spec = farm.job(&farm.tree(), &["fork-bomb", &this_run("mark-cancelled-bomb")]);
     // More than there are when it is cancelled, so that it is still forking.
-    spec.limits.processes = 200;
+    spec.limits.processes = 1000;
     let handle = farm.sandbox.run(spec).unwrap();
-    while alive("mark-cancelled-bomb") < 2 {
-        std::thread::yield_now();
-    }
+    await_alive("mark-cancelled-bomb", 2);
     handle.cancel();
     let ended = handle.wait();
     assert!(matches!(ended, Err(SandboxError::Cancelled)), "{ended:?}");
@@ -158,7 +167,7 @@ fn the_end_of_the_helper_is_the_end_of_its_jobs() {
 #[test]
 fn processes_left_behind_are_killed_before_outputs_are_collected() {
     let farm = Farm::new();
-    let outcome = farm.run(farm.job(&farm.tree(), &["leave", "mark-left"]));
+    let outcome = farm.run(farm.job(&farm.tree(), &["leave", &this_run("mark-left")]));
     assert_eq!((outcome.ending, &outcome.stdout[..]), (Ending::Exited(0), &b"left\n"[..]));
     assert_eq!(alive("mark-left"), 0);
     let mut spec = farm.job(&farm.tree(), &["write-later", "late"]);
