@@ -13,6 +13,9 @@ use super::content::{self, Content, ContentId, Stamp};
 use super::listing::{self, Listing};
 use super::{CONTENTS_MAX, DIRECTORIES_MAX, FRESH_BYTES_MAX};
 
+/// Paths tried for a content that is gone from where it was first read: one of them is in the tree that is built now.
+const PATHS_TRIED_MAX: usize = 64;
+
 /// A request's place in time. An entry serves it if the entry was checked at this epoch or a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Epoch(u64);
@@ -266,17 +269,29 @@ impl Files {
         };
         let bytes = match fresh {
             Some(bytes) => bytes,
-            None => {
-                let content = content::read(&path).map_err(|_| ReadError::Unreadable)?;
-                if content.digest != digest {
-                    return Err(ReadError::Unreadable);
-                }
-                content.bytes
-            }
+            None => self.read_again(id, &path, digest).ok_or(ReadError::Unreadable)?,
         };
         let directives = Arc::new(kiln_scan::directives(&bytes, dialect, names)?);
         self.lock().directives.insert((id, dialect), Arc::clone(&directives));
         Ok(directives)
+    }
+
+    /// The bytes of a content, from where it was first read or, if it is gone from there, from any path that had it last.
+    fn read_again(&self, id: ContentId, first: &Arc<str>, digest: Digest) -> Option<Vec<u8>> {
+        let read = |path: &Arc<str>| content::read(path).ok().filter(|content| content.digest == digest);
+        if let Some(content) = read(first) {
+            return Some(content.bytes);
+        }
+        let others: Vec<Arc<str>> = {
+            let inner = self.lock();
+            let same = inner.files.iter().filter(|(_, entry)| entry.found.content == id);
+            same.map(|(path, _)| Arc::clone(path)).take(PATHS_TRIED_MAX).collect()
+        };
+        let (path, content) = others.into_iter().find_map(|path| read(&path).map(|content| (path, content)))?;
+        if let Some(origin) = self.lock().origins.get_mut(&id) {
+            origin.path = path;
+        }
+        Some(content.bytes)
     }
 
     /// How many directories and files are remembered.
@@ -288,4 +303,26 @@ impl Files {
 
 fn now_ns() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_scan::{Compiler, Language};
+
+    #[test]
+    fn a_content_that_moved_is_lexed_for_another_dialect() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+        let (files, names) = (Files::new(), Names::new());
+        let dialect = |language| Dialect::select(Compiler::Gcc, 12, language, "").expect("a dialect");
+        std::fs::write(at("one.h"), "#include \"x.h\"\n").expect("a file");
+        let found = files.file(&at("one.h"), files.begin()).expect("a file");
+        files.directives(found.content, dialect(Language::C), &names).expect("directives");
+
+        std::fs::rename(at("one.h"), at("two.h")).expect("a new name");
+        let moved = files.file(&at("two.h"), files.begin()).expect("a file");
+        assert_eq!(moved.content, found.content);
+        files.directives(moved.content, dialect(Language::Cxx), &names).expect("directives of the file where it is now");
+    }
 }
