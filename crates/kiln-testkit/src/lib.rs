@@ -3,6 +3,7 @@
 //!
 //! Everything here panics with the reason when something does not come up: a test can do nothing better.
 
+pub mod case;
 mod farm;
 mod process;
 mod project;

@@ -1,6 +1,7 @@
 //! Processes with deadlines, and a look at who descends from whom. Knows nothing of what the processes are.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
@@ -94,15 +95,8 @@ impl Running {
     #[must_use]
     #[track_caller]
     pub fn finish(mut self, limit: Duration) -> Ran {
-        let mut status: Option<ExitStatus> = None;
-        let begun = self.begun;
-        while status.is_none() && begun.elapsed() < limit {
-            status = self.child.try_wait().expect("a child's status");
-            if status.is_none() {
-                std::thread::sleep(LOOK_EVERY);
-            }
-        }
-        let took = begun.elapsed();
+        let status = wait_within(&mut self.child, limit.saturating_sub(self.begun.elapsed()));
+        let took = self.begun.elapsed();
         let (stdout, stderr) = (contents(&mut self.stdout), contents(&mut self.stderr));
         let Some(status) = status else {
             let text = String::from_utf8_lossy(&stderr).into_owned();
@@ -121,7 +115,17 @@ impl Drop for Running {
     }
 }
 
-fn contents(file: &mut File) -> Vec<u8> {
+/// Waits until `child` ends; `None` if it did not within `limit`.
+pub(crate) fn wait_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's number");
+    let ended = pidfd_open(pid, PidfdFlags::empty()).expect("a child's descriptor");
+    let limit = Timespec::try_from(limit).expect("a time");
+    // Interrupted by a signal or at its end: the look at the child decides.
+    let _ = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit));
+    child.try_wait().expect("a child's status")
+}
+
+pub(crate) fn contents(file: &mut File) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = file.rewind();
     let _ = file.read_to_end(&mut bytes);

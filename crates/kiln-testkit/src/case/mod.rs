@@ -1,0 +1,26 @@
+//! Cases: directories of small sources whose directives say which command lines to try, locally and through a farm. Knows how
+//! they are written; [`Suite`] runs them.
+//!
+//! A directive is a line `//# HEAD: TEXT` or `/*# HEAD: TEXT */` of a source, or a line `HEAD: TEXT` of a file named `case`, which
+//! is no part of the directory that is compiled in. Heads:
+//!
+//! - `title`: what is tried, in words. Every case has one.
+//! - `language: c++`: where no word chooses, compilers for C++. A directive in a source goes by the source's own name.
+//! - `setup`: a shell command that completes the fresh directory: links, times, modes.
+//! - `run`: a command line without the compiler, words as in a shell, `NAME=VALUE` words first, perhaps `< FILE` last. It must be
+//!   compiled on the farm. `{dir}` is the directory's absolute path. In braces after `run`: words that choose compilers, see
+//!   `choose`; after that: `tty=COLUMNS` (all streams on a terminal), `merged` (both streams on one pipe), `in=DIR` (run below).
+//! - `here REASON`: as `run`, but a command that kiln may leave to this machine, for that reason and no other.
+//! - `sequence`: all lines are run one after the other in one directory, as builds do; otherwise each in a fresh one.
+//! - `edit`: in a sequence, a shell command between two lines.
+
+mod drivers;
+mod play;
+mod read;
+mod suite;
+mod tree;
+mod words;
+
+pub use drivers::{DRIVERS, Driver, Vendor};
+pub use read::{Case, Line, Step, cases};
+pub use suite::{Report, Suite};

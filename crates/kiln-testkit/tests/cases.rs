@@ -1,0 +1,32 @@
+//! The differential suite: every command line of `cases/` compiled locally and through a farm, all that comes of it compared.
+//! `KILN_CASE=NAME` tries the cases whose name begins so.
+
+use kiln_testkit::case::{Case, Suite, cases};
+use std::path::Path;
+
+fn chosen(part: &str) -> Vec<Case> {
+    let wanted = std::env::var("KILN_CASE").unwrap_or_default();
+    let mut all = cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(part));
+    for case in &mut all {
+        case.name = format!("{part}/{}", case.name);
+    }
+    all.retain(|case| case.name.starts_with(&wanted));
+    all
+}
+
+fn check(part: &str) {
+    let cases = chosen(part);
+    if !cases.is_empty() {
+        Suite::start().play(&cases).check();
+    }
+}
+
+#[test]
+fn outputs_are_those_of_a_local_compile() {
+    check("outputs");
+}
+
+#[test]
+fn messages_and_ends_are_those_of_a_local_compile() {
+    check("messages");
+}
