@@ -4,7 +4,7 @@ use kiln_cas::{Action, Command, Digest, TreeBuilder};
 use kiln_cmdline::{Family, Invocation, Refusal, Request};
 use kiln_frame::Compile;
 use kiln_sandbox::KILN_ROOT;
-use kiln_toolchain::{LookupEnv, Toolchain};
+use kiln_toolchain::{LookupEnv, NATIVE_SPECS_PATH, Native, Toolchain, names_native};
 use kiln_worker::{ROOT_PROPERTY, TERMINAL_PROPERTY};
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,9 +120,6 @@ impl Analyst<'_> {
             true => first,
             false => self.toolchain(driver, &LookupEnv { args, ..lookup }, epoch)?,
         };
-        if unit.native {
-            return Err(Refused::new("native", "the command asks for this machine's own processor"));
-        }
         if let Some(name) = unit.toolchain_files.first() {
             return Err(Refused::new("toolchain-file", name.clone()));
         }
@@ -167,6 +164,7 @@ impl Analyst<'_> {
 
     fn build(&self, unit: Invocation, toolchain: Arc<Toolchain>, cwd: &str, epoch: Epoch) -> Result<Analysed, Refused> {
         self.check_outputs(&unit, cwd, epoch)?;
+        let native = self.native(&unit, &toolchain)?;
         let mut base = TreeBuilder::new();
         toolchain.add_to(&mut base).map_err(RootError::from)?;
         let mut root = Root::new(self.files, epoch, base);
@@ -183,6 +181,9 @@ impl Analyst<'_> {
         for directory in &unit.input_dirs {
             root.add_whole(&absolute(cwd, directory))?;
         }
+        if let Some(text) = native.as_ref().and_then(|native| native.specs.as_ref()) {
+            root.add_made(NATIVE_SPECS_PATH, Arc::from(text.as_bytes()))?;
+        }
         let form = inputs::enter(self, &unit, &toolchain, cwd, epoch, &mut root)?;
         let source = match root.add(&absolute(cwd, &unit.source))? {
             crate::root::Added::File(path) => path,
@@ -190,7 +191,11 @@ impl Analyst<'_> {
         };
         let inputs = root.input_paths();
         let filled = root.finish()?;
-        Ok(self.action(unit, toolchain, cwd, form, &source, inputs, filled))
+        let arguments = match &native {
+            Some(native) => native.spell(&unit.expanded),
+            None => unit.args.clone(),
+        };
+        Ok(self.action(unit, toolchain, arguments, cwd, form, &source, inputs, filled))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
@@ -198,6 +203,7 @@ impl Analyst<'_> {
         &self,
         unit: Invocation,
         toolchain: Arc<Toolchain>,
+        words: Vec<String>,
         cwd: &str,
         form: Form,
         source: &str,
@@ -205,7 +211,7 @@ impl Analyst<'_> {
         filled: FilledRoot,
     ) -> Analysed {
         let mut arguments = vec![toolchain.driver.to_string_lossy().into_owned()];
-        arguments.extend(unit.args.iter().cloned());
+        arguments.extend(words);
         let mut environment = unit.env.clone();
         environment.push(("PATH".to_owned(), toolchain.search_path.clone()));
         environment.sort();
@@ -230,6 +236,9 @@ impl Analyst<'_> {
             }
             blobs.insert(digest, Source::File(path));
         }
+        for (digest, bytes) in filled.made {
+            blobs.insert(digest, Source::Memory(bytes));
+        }
         for (digest, bytes) in filled.tree.directories {
             own.push(digest);
             blobs.insert(digest, Source::Memory(bytes));
@@ -248,6 +257,19 @@ impl Analyst<'_> {
         let mut analysed = Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, own, form, inputs };
         analysed.seal();
         analysed
+    }
+
+    /// What the unit's `native` means, where it says so.
+    fn native(&self, unit: &Invocation, toolchain: &Toolchain) -> Result<Option<Arc<Native>>, Refused> {
+        if !unit.native {
+            return Ok(None);
+        }
+        let native = self.toolchains.native(toolchain, unit).map_err(|why| Refused::new("native", why))?;
+        // What is left names this machine in a way that was not seen in the options.
+        match native.specs.is_none() && names_native(&native.spell(&unit.expanded)) {
+            true => Err(Refused::new("native", "an option that cannot be spelled out")),
+            false => Ok(Some(native)),
+        }
     }
 
     /// Outputs that the wrapper could not put in place as the compiler would are refused before anything is sent.

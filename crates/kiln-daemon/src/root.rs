@@ -48,6 +48,7 @@ pub(crate) struct Root<'a> {
     tree: TreeBuilder,
     inputs: BTreeMap<String, Input>,
     walked: FxHashMap<String, Added>,
+    made: BTreeMap<Digest, Arc<[u8]>>,
 }
 
 /// A finished root.
@@ -55,12 +56,14 @@ pub(crate) struct FilledRoot {
     pub(crate) tree: BuiltTree,
     /// Each blob and one file that holds it.
     pub(crate) sources: BTreeMap<Digest, Arc<str>>,
+    /// Blobs that stand in no file.
+    pub(crate) made: BTreeMap<Digest, Arc<[u8]>>,
 }
 
 impl<'a> Root<'a> {
     /// A root that holds `base` (a toolchain) so far.
     pub(crate) fn new(files: &'a Files, epoch: Epoch, base: TreeBuilder) -> Root<'a> {
-        Root { files, epoch, tree: base, inputs: BTreeMap::new(), walked: FxHashMap::default() }
+        Root { files, epoch, tree: base, inputs: BTreeMap::new(), walked: FxHashMap::default(), made: BTreeMap::new() }
     }
 
     /// Enters `path` as it is spelled: every directory and link on the way, and the file or directory at its end.
@@ -120,6 +123,14 @@ impl<'a> Root<'a> {
         Ok(())
     }
 
+    /// Enters a file that stands nowhere on this machine.
+    pub(crate) fn add_made(&mut self, path: &str, content: Arc<[u8]>) -> Result<(), RootError> {
+        let digest = Digest::of(&content);
+        self.tree.file(path, digest, false)?;
+        self.made.insert(digest, content);
+        Ok(())
+    }
+
     /// Enters a directory with all that is below it.
     pub(crate) fn add_whole(&mut self, path: &str) -> Result<Added, RootError> {
         let added = self.add(path)?;
@@ -163,7 +174,7 @@ impl<'a> Root<'a> {
             self.tree.file_with(path, input.found.digest, executable, properties)?;
             sources.entry(input.found.digest).or_insert_with(|| Arc::from(path.as_str()));
         }
-        Ok(FilledRoot { tree: self.tree.build(), sources })
+        Ok(FilledRoot { tree: self.tree.build(), sources, made: self.made })
     }
 
     /// What tells a file from others of equal content, where a compiler would look: gcc's once-only test compares times, clang

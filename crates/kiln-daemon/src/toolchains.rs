@@ -2,7 +2,7 @@
 
 use kiln_cmdline::Invocation;
 use kiln_scan::Names;
-use kiln_toolchain::{Builtins, DigestCache, LookupEnv, Toolchain, ToolchainError};
+use kiln_toolchain::{Builtins, DigestCache, LookupEnv, Native, Toolchain, ToolchainError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,9 @@ const TOOLCHAINS_MAX: usize = 256;
 
 /// Most answers of compilers remembered: one for each toolchain, language and set of flags that matter.
 const BUILTINS_MAX: usize = 4096;
+
+/// Most meanings of `native` remembered: one for each toolchain, language and set of flags that matter.
+const NATIVES_MAX: usize = 4096;
 
 /// How long a driver that is no compiler is not asked again.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
@@ -40,6 +43,14 @@ struct BuiltinsKey {
     cwd: Option<String>,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct NativeKey {
+    toolchain: kiln_cas::Digest,
+    driver: PathBuf,
+    language: &'static str,
+    args: Vec<String>,
+}
+
 type Slot<T> = Arc<Mutex<Option<T>>>;
 
 /// What was asked of a compiler, with the macros parsed for the scanner.
@@ -52,12 +63,13 @@ pub(crate) struct Asked {
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<ToolchainKey, Slot<Known>>>,
     builtins: Mutex<HashMap<BuiltinsKey, Slot<Arc<Asked>>>>,
+    natives: Mutex<HashMap<NativeKey, Slot<Result<Arc<Native>, String>>>>,
     digests: Mutex<DigestCache>,
 }
 
 impl Toolchains {
     pub(crate) fn new(digests: DigestCache) -> Toolchains {
-        Toolchains { known: Mutex::default(), builtins: Mutex::default(), digests: Mutex::new(digests) }
+        Toolchains { known: Mutex::default(), builtins: Mutex::default(), natives: Mutex::default(), digests: Mutex::new(digests) }
     }
 
     /// The toolchain behind `driver`, checked to be current at or after `epoch`. One look-up at a time for each driver; others
@@ -132,6 +144,32 @@ impl Toolchains {
         let asked = Arc::new(Asked { builtins, macros });
         *slot = Some(Arc::clone(&asked));
         Ok(asked)
+    }
+
+    /// What `native` means under this invocation's options. The processor does not change under a daemon.
+    ///
+    /// # Errors
+    /// Why it cannot be said in words.
+    pub(crate) fn native(&self, toolchain: &Toolchain, unit: &Invocation) -> Result<Arc<Native>, String> {
+        let key = NativeKey {
+            toolchain: toolchain.id,
+            driver: toolchain.driver.clone(),
+            language: unit.language.x_name(),
+            args: unit.probe_args.clone(),
+        };
+        let slot = {
+            let mut natives = lock(&self.natives);
+            if natives.len() >= NATIVES_MAX {
+                natives.clear();
+            }
+            Arc::clone(natives.entry(key.clone()).or_default())
+        };
+        let mut slot = lock(&slot);
+        let found = slot.get_or_insert_with(|| {
+            let native = kiln_toolchain::resolve_native(toolchain, &key.args, key.language);
+            native.map(Arc::new).map_err(|error| error.to_string())
+        });
+        found.clone()
     }
 
     /// The toolchains found so far, by driver.

@@ -10,17 +10,55 @@ use std::path::Path;
 /// Options whose value may be `native`.
 const NATIVE_OPTIONS: [&str; 3] = ["-march=", "-mtune=", "-mcpu="];
 
+/// What the options have in common that write clang's own command line into the object. gcc writes what `native` means.
+const RECORDS: [&str; 3] = ["record-command-line", "record-gcc-switches", "embed-bitcode"];
+
 /// Where the specs file of [`Native::specs`] has to stand in the root of a job.
 pub const NATIVE_SPECS_PATH: &str = "/.kiln-native.specs";
 
-/// A command line that means the same on every processor.
+/// What `native` means on this machine, for every command with the options it was resolved for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Native {
-    /// The arguments, `native` resolved.
-    pub args: Vec<String>,
+    spelling: Spelling,
     /// Content of a file at [`NATIVE_SPECS_PATH`] that the arguments name: gcc's own order of the resolved options, which
     /// stands in debug information, can be given in no other way.
     pub specs: Option<String>,
+}
+
+/// How a command says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Spelling {
+    /// It means nothing for what is compiled: left out.
+    Omitted,
+    /// gcc: as it was, and specs that say what it means.
+    Specs,
+    /// clang: the processors by name, and each feature.
+    Named { cpu: String, tune: String, features: Vec<String> },
+}
+
+impl Native {
+    /// The command line that means the same on every processor.
+    #[must_use]
+    pub fn spell(&self, args: &[String]) -> Vec<String> {
+        match &self.spelling {
+            Spelling::Omitted => without_native(args),
+            Spelling::Specs => args.iter().cloned().chain([format!("-specs={NATIVE_SPECS_PATH}")]).collect(),
+            Spelling::Named { cpu, tune, features } => {
+                let named = args.iter().map(|arg| match arg.split_once('=') {
+                    Some(("-mtune", "native")) => format!("-mtune={tune}"),
+                    Some((option @ ("-march" | "-mcpu"), "native")) => format!("{option}={cpu}"),
+                    _ => arg.clone(),
+                });
+                // Before the arguments: behind a `--` they would be files.
+                let feature = |name: &String| ["-Xclang", "-target-feature", "-Xclang", name].map(str::to_owned);
+                features.iter().flat_map(feature).chain(named).collect()
+            }
+        }
+    }
+}
+
+fn without_native(args: &[String]) -> Vec<String> {
+    args.iter().filter(|arg| !names_native(std::slice::from_ref(arg))).cloned().collect()
 }
 
 /// Whether the arguments mean this machine's processor.
@@ -35,20 +73,23 @@ pub fn names_native(args: &[String]) -> bool {
 /// [`ToolchainError::Unmodelled`] when no command line was found that means the same; the unit then runs locally.
 pub fn resolve_native(tc: &Toolchain, args: &[String], language: &str) -> Result<Native, ToolchainError> {
     let unmodelled = |why: &str| ToolchainError::Unmodelled { driver: tc.driver.clone(), why: why.to_owned() };
-    if args.iter().any(|arg| arg.contains("record-command-line")) {
+    if tc.family == Family::Clang && args.iter().any(|arg| RECORDS.iter().any(|record| arg.contains(record))) {
         return Err(unmodelled("the command line is recorded with `native` in it"));
     }
     let wanted = commands(tc, args, language)?;
+    if commands(tc, &without_native(args), language).is_ok_and(|plain| plain == wanted) {
+        return Ok(Native { spelling: Spelling::Omitted, specs: None });
+    }
     // A driver that hands `native` on does not know it: what its compiler makes of it is not seen here.
     if wanted.iter().any(|command| names_native(command)) {
         return Err(unmodelled("the driver does not resolve `native`"));
     }
     match tc.family {
         Family::Clang => {
-            let resolved = resolve_clang(args, &wanted).ok_or_else(|| unmodelled("no processor is named for `native`"))?;
-            let got = commands(tc, &resolved, language)?;
+            let native = resolve_clang(&wanted).ok_or_else(|| unmodelled("no processor is named for `native`"))?;
+            let got = commands(tc, &native.spell(args), language)?;
             match clang_meaning(&wanted).is_some() && clang_meaning(&wanted) == clang_meaning(&got) {
-                true => Ok(Native { args: resolved, specs: None }),
+                true => Ok(native),
                 false => Err(unmodelled("`native` is not the same when spelled out")),
             }
         }
@@ -119,22 +160,12 @@ fn values<'c>(command: &'c [String], option: &'c str) -> impl Iterator<Item = &'
     command.windows(2).filter(move |pair| pair[0] == option).map(|pair| pair[1].as_str())
 }
 
-fn resolve_clang(args: &[String], wanted: &[Vec<String>]) -> Option<Vec<String>> {
+fn resolve_clang(wanted: &[Vec<String>]) -> Option<Native> {
     let command = wanted.iter().find(|command| command.iter().any(|word| word == "-cc1"))?;
-    let cpu = values(command, "-target-cpu").next()?;
-    let tune = values(command, "-tune-cpu").next().unwrap_or(cpu);
-    let mut resolved: Vec<String> = args
-        .iter()
-        .map(|arg| match arg.split_once('=') {
-            Some(("-mtune", "native")) => format!("-mtune={tune}"),
-            Some((option @ ("-march" | "-mcpu"), "native")) => format!("{option}={cpu}"),
-            _ => arg.clone(),
-        })
-        .collect();
-    for feature in values(command, "-target-feature") {
-        resolved.extend(["-Xclang", "-target-feature", "-Xclang", feature].map(str::to_owned));
-    }
-    Some(resolved)
+    let cpu = values(command, "-target-cpu").next()?.to_owned();
+    let tune = values(command, "-tune-cpu").next().unwrap_or(&cpu).to_owned();
+    let features = values(command, "-target-feature").map(str::to_owned).collect();
+    Some(Native { spelling: Spelling::Named { cpu, tune, features }, specs: None })
 }
 
 /// A clang command apart from the features' order: the last word on each feature, sorted, and all else as it is.
@@ -163,8 +194,7 @@ fn resolve_gcc(tc: &Toolchain, args: &[String], language: &str, wanted: &[Vec<St
     if args.iter().any(|arg| arg.starts_with("-specs") || arg.starts_with("--specs")) {
         return Ok(None);
     }
-    let plain: Vec<String> = args.iter().filter(|arg| !names_native(std::slice::from_ref(arg))).cloned().collect();
-    let without = commands(tc, &plain, language)?;
+    let without = commands(tc, &without_native(args), language)?;
     let (Some(with), Some(without)) = (wanted.first(), without.first()) else { return Ok(None) };
     let Some(text) = native_specs(args, with, without) else { return Ok(None) };
     let file = tempfile::Builder::new().prefix("kiln-native").suffix(".specs").tempfile();
@@ -176,9 +206,7 @@ fn resolve_gcc(tc: &Toolchain, args: &[String], language: &str, wanted: &[Vec<St
     if commands(tc, &tried, language)? != wanted {
         return Ok(None);
     }
-    let mut args = args.to_vec();
-    args.push(format!("-specs={NATIVE_SPECS_PATH}"));
-    Ok(Some(Native { args, specs: Some(text) }))
+    Ok(Some(Native { spelling: Spelling::Specs, specs: Some(text) }))
 }
 
 /// The words that `native` adds, as a spec: they stand in one run before the first word that both commands go on with.

@@ -133,9 +133,9 @@ fn native(driver: &str, args: &[&str]) {
         assert!(!text.contains("local_cpu_detect"), "{text}");
         std::fs::write(&specs, text).unwrap();
     } else {
-        assert!(!names_native(&resolved.args), "{driver}: {:?}", resolved.args);
+        assert!(!names_native(&resolved.spell(&strings(args))), "{driver}: {resolved:?}");
     }
-    let spelled: Vec<String> = resolved.args.iter().map(|arg| arg.replace(NATIVE_SPECS_PATH, specs.to_str().unwrap())).collect();
+    let spelled: Vec<String> = resolved.spell(&strings(args)).iter().map(|arg| arg.replace(NATIVE_SPECS_PATH, specs.to_str().unwrap())).collect();
     let spelled: Vec<&str> = spelled.iter().map(String::as_str).collect();
     let object = |args: &[&str]| {
         let output = run(&[&[driver], args, &["-c", unit, "-o", "out.o"]].concat(), &work);
@@ -151,6 +151,8 @@ fn native_is_what_this_processor_means_to_the_byte() {
         native(driver, &["-march=native", "-O2", "-g"]);
         native(driver, &["-O3", "-mtune=native", "-g"]);
         native(driver, &["-O3", "-march=native", "-mtune=generic", "-mno-avx512f", "-mno-avx2"]);
+        native(driver, &["-O2", "-march=native", "-flto", "-frandom-seed=1"]);
+        native(driver, &["-O2", "-mtune=native", "-march=x86-64-v2", "-flto", "-frandom-seed=1", "-g"]);
     }
     native("/usr/bin/gcc", &["-march=native", "-mtune=native", "-g3", "-frecord-gcc-switches"]);
 }
@@ -160,6 +162,7 @@ fn native_that_cannot_be_proven_is_refused() {
     for (driver, args) in [
         ("/usr/bin/aarch64-linux-gnu-gcc", &["-mcpu=native"][..]),
         ("/usr/bin/clang-19", &["-march=native", "-grecord-command-line"]),
+        ("/usr/bin/clang-19", &["-march=native", "-frecord-gcc-switches"]),
         ("/usr/bin/gcc", &["-march=native", "-specs=/usr/lib/x.specs"]),
     ] {
         let answer = resolve_native(&toolchain(driver), &strings(args), "c");
