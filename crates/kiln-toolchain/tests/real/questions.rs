@@ -135,7 +135,8 @@ fn native(driver: &str, args: &[&str]) {
     } else {
         assert!(!names_native(&resolved.spell(&strings(args))), "{driver}: {resolved:?}");
     }
-    let spelled: Vec<String> = resolved.spell(&strings(args)).iter().map(|arg| arg.replace(NATIVE_SPECS_PATH, specs.to_str().unwrap())).collect();
+    let spelled: Vec<String> =
+        resolved.spell(&strings(args)).iter().map(|arg| arg.replace(NATIVE_SPECS_PATH, specs.to_str().unwrap())).collect();
     let spelled: Vec<&str> = spelled.iter().map(String::as_str).collect();
     let object = |args: &[&str]| {
         let output = run(&[&[driver], args, &["-c", unit, "-o", "out.o"]].concat(), &work);
