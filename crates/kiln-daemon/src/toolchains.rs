@@ -51,6 +51,9 @@ struct NativeKey {
     args: Vec<String>,
 }
 
+/// What `native` means, or why it cannot be said.
+type Resolved = Result<Arc<Native>, String>;
+
 type Slot<T> = Arc<Mutex<Option<T>>>;
 
 /// What was asked of a compiler, with the macros parsed for the scanner.
@@ -63,7 +66,7 @@ pub(crate) struct Asked {
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<ToolchainKey, Slot<Known>>>,
     builtins: Mutex<HashMap<BuiltinsKey, Slot<Arc<Asked>>>>,
-    natives: Mutex<HashMap<NativeKey, Slot<Result<Arc<Native>, String>>>>,
+    natives: Mutex<HashMap<NativeKey, Slot<Resolved>>>,
     digests: Mutex<DigestCache>,
 }
 
@@ -150,7 +153,7 @@ impl Toolchains {
     ///
     /// # Errors
     /// Why it cannot be said in words.
-    pub(crate) fn native(&self, toolchain: &Toolchain, unit: &Invocation) -> Result<Arc<Native>, String> {
+    pub(crate) fn native(&self, toolchain: &Toolchain, unit: &Invocation) -> Resolved {
         let key = NativeKey {
             toolchain: toolchain.id,
             driver: toolchain.driver.clone(),
