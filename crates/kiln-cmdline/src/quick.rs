@@ -141,6 +141,7 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
             b"-c" | b"-S" | b"--compile" | b"--assemble" => compiles = true,
             b"-E" | b"--preprocess" => preprocesses = Some(Reason::PreprocessOnly),
             b"-M" | b"-MM" => preprocesses = preprocesses.or(Some(Reason::DependenciesOnly)),
+            b"-fsyntax-only" => preprocesses = preprocesses.or(Some(Reason::SyntaxOnly)),
             b"--version" | b"-###" | b"-dumpversion" | b"-dumpmachine" | b"-dumpfullversion" | b"-dumpspecs" => {
                 return Some(Reason::Probe);
             }

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 
 use kiln_frame::Data;
 use kiln_frame::Done;
+use kiln_frame::Ending;
 use kiln_frame::OutputFile;
 use kiln_frame::sys;
 use kiln_frame::sys::SignalsHeld;
@@ -68,7 +69,7 @@ impl Target {
         }
     }
 
-    /// `is_main`: the last of the outputs, which the command is for.
+    /// `is_main`: the last output of a command that succeeded, which the command is for.
     fn manner(&self, file: &OutputFile, is_main: bool) -> Manner {
         match (self.is_clang, is_main) {
             (true, true) => Manner::Rename,
@@ -113,7 +114,9 @@ fn put_files(done: &Done, fds: &[OwnedFd], target: &Target) -> io::Result<()> {
     let mut steps: Vec<Step<'_>> = Vec::with_capacity(done.outputs.len());
     let mut result = Ok(());
     for (at, file) in done.outputs.iter().enumerate() {
-        let manner = target.manner(file, at + 1 == done.outputs.len());
+        // A command that failed has no main output: what it leaves are side files.
+        let is_main = at + 1 == done.outputs.len() && done.ending == Ending::Exit(0);
+        let manner = target.manner(file, is_main);
         match prepare(file, manner, at, fds) {
             Ok(step) => steps.push(step),
             Err(error) => {

@@ -13,7 +13,8 @@ use super::content::{self, Content, ContentId, Stamp};
 use super::listing::{self, Listing};
 use super::{CONTENTS_MAX, DIRECTORIES_MAX, FRESH_BYTES_MAX};
 
-/// Paths tried for a content that is gone from where it was first read: one of them is in the tree that is built now.
+/// Paths tried for a content that is gone from where it was first read, those looked at last first: as many requests as look at
+/// files at once.
 const PATHS_TRIED_MAX: usize = 64;
 
 /// A request's place in time. An entry serves it if the entry was checked at this epoch or a later one.
@@ -282,12 +283,15 @@ impl Files {
         if let Some(content) = read(first) {
             return Some(content.bytes);
         }
-        let others: Vec<Arc<str>> = {
+        let mut others: Vec<(Epoch, Arc<str>)> = {
             let inner = self.lock();
             let same = inner.files.iter().filter(|(_, entry)| entry.found.content == id);
-            same.map(|(path, _)| Arc::clone(path)).take(PATHS_TRIED_MAX).collect()
+            same.map(|(path, entry)| (entry.checked, Arc::clone(path))).collect()
         };
-        let (path, content) = others.into_iter().find_map(|path| read(&path).map(|content| (path, content)))?;
+        // The newest is that of the unit at hand.
+        others.sort_unstable_by_key(|(checked, _)| std::cmp::Reverse(*checked));
+        let mut tried = others.into_iter().take(PATHS_TRIED_MAX);
+        let (path, content) = tried.find_map(|(_, path)| read(&path).map(|content| (path, content)))?;
         if let Some(origin) = self.lock().origins.get_mut(&id) {
             origin.path = path;
         }
@@ -313,16 +317,19 @@ mod tests {
     #[test]
     fn a_content_that_moved_is_lexed_for_another_dialect() {
         let dir = tempfile::tempdir().expect("a directory");
-        let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+        let at = |name: usize| dir.path().join(format!("{name}.h")).to_str().expect("UTF-8").to_owned();
         let (files, names) = (Files::new(), Names::new());
         let dialect = |language| Dialect::select(Compiler::Gcc, 12, language, "").expect("a dialect");
-        std::fs::write(at("one.h"), "#include \"x.h\"\n").expect("a file");
-        let found = files.file(&at("one.h"), files.begin()).expect("a file");
+        std::fs::write(at(0), "#include \"x.h\"\n").expect("a file");
+        let mut found = files.file(&at(0), files.begin()).expect("a file");
         files.directives(found.content, dialect(Language::C), &names).expect("directives");
 
-        std::fs::rename(at("one.h"), at("two.h")).expect("a new name");
-        let moved = files.file(&at("two.h"), files.begin()).expect("a file");
-        assert_eq!(moved.content, found.content);
-        files.directives(moved.content, dialect(Language::Cxx), &names).expect("directives of the file where it is now");
+        for name in 1..2 * PATHS_TRIED_MAX {
+            std::fs::rename(at(name - 1), at(name)).expect("a new name");
+            let moved = files.file(&at(name), files.begin()).expect("a file");
+            assert_eq!(moved.content, found.content);
+            found = moved;
+        }
+        files.directives(found.content, dialect(Language::Cxx), &names).expect("directives of the file where it is now");
     }
 }
