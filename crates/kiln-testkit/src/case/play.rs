@@ -27,8 +27,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What stands before the compiler.
 #[derive(Debug)]
 pub(crate) enum Way<'a> {
-    /// Nothing.
-    Plain,
+    /// Nothing; with another value of a variable that no compiler knows, that everything in memory lies elsewhere.
+    Plain { padding: usize },
     /// kiln with these variables: as a launcher, or by a directory of links that is first in `PATH`.
     Kiln { env: &'a [(OsString, OsString)], kiln: &'a Path, links: Option<&'a Path> },
 }
@@ -53,7 +53,7 @@ pub(crate) fn play(dir: &Path, case: &Case, steps: &[&Step], driver: &Driver, wa
     for step in steps {
         match step {
             Step::Edit(text) => shell(dir, case, text),
-            Step::Run(line) if line.drivers.contains(&driver) => outcomes.push(run(dir, line, driver, way)),
+            Step::Run(line) if line.drivers.contains(&driver) => outcomes.push(run(dir, (line, &case.prelude), driver, way)),
             Step::Run(_) => {}
         }
     }
@@ -108,13 +108,21 @@ pub(crate) fn cwd(line: &Line, dir: &Path) -> PathBuf {
     line.subdir.as_ref().map_or_else(|| dir.to_owned(), |below| dir.join(below))
 }
 
-fn run(dir: &Path, line: &Line, driver: &Driver, way: &Way<'_>) -> Outcome {
+fn run(dir: &Path, (line, prelude): (&Line, &str), driver: &Driver, way: &Way<'_>) -> Outcome {
     // Addresses that are not drawn by lot, as in kiln's jobs: some compilers' output depends on them.
-    let mut command = Command::new("setarch");
+    let mut command = match prelude {
+        "" => Command::new("setarch"),
+        _ => {
+            let mut command = Command::new("bash");
+            command.args(["-euc", &format!("{prelude}; exec \"$@\""), "bash", "setarch"]);
+            command
+        }
+    };
     command.arg("-R").current_dir(cwd(line, dir)).env_clear();
     let mut path = OsString::from(PATH);
     match way {
-        Way::Plain => command.arg(driver.name),
+        // By its whole path, as kiln calls it: some words of gcc, such as COLLECT_GCC, hold what it was called by.
+        Way::Plain { padding } => command.arg(Path::new("/usr/bin").join(driver.name)).env("PADDING", "x".repeat(*padding)),
         Way::Kiln { env, kiln, links } => {
             command.envs(env.iter().map(|(name, value)| (name, value)));
             match links {

@@ -13,7 +13,7 @@ const DIRECTIVES: &str = "case";
 const CXX: &[&str] = &["cc", "cpp", "cxx", "C", "c++", "CPP", "hh", "hpp", "ii", "mm"];
 
 /// One directory of the suite.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Case {
     /// Its path below the suite's directory.
     pub name: String,
@@ -23,6 +23,8 @@ pub struct Case {
     pub sequence: bool,
     /// Shell commands that complete the directory.
     pub setup: Vec<String>,
+    /// Shell commands that come before each line's compiler in one shell: `umask`, `ulimit`, closed streams.
+    pub prelude: String,
     /// What is done, in order.
     pub steps: Vec<Step>,
     /// The files, by their path below the directory.
@@ -92,8 +94,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 impl Case {
     /// The case in `dir`; `None` where no file of it holds a directive.
     fn read(dir: &Path, name: String) -> Result<Option<Case>, String> {
-        let mut case =
-            Case { name, title: String::new(), sequence: false, setup: Vec::new(), steps: Vec::new(), files: Vec::new() };
+        let mut case = Case { name, ..Case::default() };
         let mut directives = Vec::new();
         for path in entries(dir).into_iter().filter(|path| path.is_file()) {
             let bytes = fs::read(&path).map_err(|error| error.to_string())?;
@@ -137,6 +138,7 @@ impl Case {
             "title" => self.title = text.to_owned(),
             "language" if text == "c++" || text == "c" => {}
             "setup" => self.setup.push(text.to_owned()),
+            "prelude" => text.clone_into(&mut self.prelude),
             "sequence" => self.sequence = true,
             "edit" if self.sequence => self.steps.push(Step::Edit(text.to_owned())),
             word @ ("run" | "here") => {

@@ -83,7 +83,9 @@ pub(crate) fn differences(local: &Tree, kiln: &Tree) -> Vec<String> {
         let name = path.display();
         match kiln.get(path) {
             None => found.push(format!("{name}: not there with kiln")),
-            Some(other) if other != node => found.push(format!("{name}: {}", difference(node, other))),
+            Some(other) if other != node && plain(other) != plain(node) => {
+                found.push(format!("{name}: {}", difference(node, other)));
+            }
             Some(_) => {}
         }
     }
@@ -91,6 +93,18 @@ pub(crate) fn differences(local: &Tree, kiln: &Tree) -> Vec<String> {
         kiln.keys().filter(|path| !local.contains_key(*path)).map(|path| format!("{}: there with kiln alone", path.display())),
     );
     found
+}
+
+/// The node with temporary names in a text made equal.
+fn plain(node: &Node) -> Node {
+    match &node.kind {
+        Kind::File(bytes) if is_text(bytes) => Node { kind: Kind::File(without_temporary_names(bytes)), ..node.clone() },
+        _ => node.clone(),
+    }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    !bytes.iter().take(4096).any(|byte| *byte == 0)
 }
 
 fn difference(local: &Node, kiln: &Node) -> String {
@@ -116,7 +130,6 @@ fn what(kind: &Kind) -> String {
 pub(crate) fn bytes_differ(local: &[u8], kiln: &[u8]) -> String {
     let at = local.iter().zip(kiln).take_while(|(one, other)| one == other).count();
     let mut text = format!("{} bytes locally, {} with kiln, the first difference at {at}", local.len(), kiln.len());
-    let is_text = |bytes: &[u8]| !bytes.iter().take(4096).any(|byte| *byte == 0);
     if is_text(local) && is_text(kiln) {
         let line = local[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         for (who, bytes) in [("local", local), ("kiln ", kiln)] {

@@ -1,0 +1,3 @@
+#include "h.h"
+struct s { int m() { return g(1); } };
+int f() { return s().m(); }

@@ -1,0 +1,3 @@
+#include "asm.h"
+.globl x
+x: .long VALUE

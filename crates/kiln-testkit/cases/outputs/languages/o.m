@@ -1,0 +1,4 @@
+int f(int x) { return x; }
+@interface A { int i; }
+- (int)m;
+@end

@@ -1,0 +1,2 @@
+class k { public: int f(int x); };
+int k::f(int x) { return x; }

@@ -1,0 +1,3 @@
+#include "odd header.h"
+#include "inc2/h$.h"
+int f(int x) { int unused; return g(x) + 1; }

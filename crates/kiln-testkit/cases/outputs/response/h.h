@@ -1,0 +1,1 @@
+static inline int g(int x) { return x * 3; }

@@ -1,0 +1,3 @@
+#define ONE 1
+.globl x
+x: .long ONE

@@ -1,0 +1,2 @@
+#include "h.h"
+int b(void) { return g(2); }

@@ -1,0 +1,1 @@
+int bad(void) { int unused; return missing; }

@@ -1,0 +1,2 @@
+.globl x
+x: .long 1
