@@ -1,6 +1,5 @@
 """What every family of the bench needs: processes with their CPU time, statistics, the raw result. Knows no tool."""
 
-import ctypes
 import json
 import os
 import platform
@@ -13,8 +12,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(ROOT, "bench", "results")
 FULL = os.environ.get("FULL") == "1"
-# From <sched.h>.
-CLONE_NEWNET = 0x40000000
+# The driver, compiled by scripts/bench from drive.c.
+DRIVE = os.path.join(ROOT, "target", "bench", "drive")
 # Resamples of one bootstrap: the ends of a 95 % interval are then the 50th value from either side.
 BOOTSTRAP_ROUNDS = 2000
 # No single command of the bench runs longer; distcc's own longest wait is 301 s, and runs only with FULL=1.
@@ -81,8 +80,8 @@ def work(*parts):
 class Group:
     """Processes whose CPU is counted together, those that ended included.
 
-    A cgroup where one can be made (nanoseconds), else the sum of /proc/PID/stat (10 ms ticks) of the started process and
-    the children it waited for.
+    A cgroup where one can be made, else each started process's own clock (both nanoseconds) with the children it waited for
+    (10 ms ticks).
     """
 
     def __init__(self, name):
@@ -101,14 +100,18 @@ class Group:
             except OSError:
                 continue
 
-    def start(self, argv, env, log):
-        """Starts a server or daemon in this group; it is ended by `stop`."""
+    def start(self, argv, env, log, host=None, cpus=None):
+        """Starts a server or daemon in this group, inside a host, on certain cores; it is ended by `stop`."""
         tasks = self.usage and os.path.join(self.path, "cgroup.procs")
 
         def join():
             if tasks:
                 with open(tasks, "w") as file:
                     file.write(str(os.getpid()))
+            if cpus:
+                os.sched_setaffinity(0, cpus)
+            if host:
+                host.enter()
 
         with open(log, "ab") as out:
             proc = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=join, start_new_session=True)
@@ -118,7 +121,7 @@ class Group:
     def cpu_ms(self):
         """CPU of all of the group so far."""
         if not self.usage:
-            return sum(proc_ticks(p.pid) for p in self.procs) * 1e3 / os.sysconf("SC_CLK_TCK")
+            return sum(process_ms(p.pid) for p in self.procs)
         with open(self.usage) as file:
             text = file.read()
         if self.usage.endswith("cpu.stat"):
@@ -158,13 +161,16 @@ class Group:
                     pass
 
 
-def proc_ticks(pid):
+def process_ms(pid):
+    """CPU of a process, its ended threads too, and of the children it waited for; 0 where it is gone."""
     try:
+        # CPUCLOCK_SCHED of another process, as clock_getcpuclockid(3) makes it.
+        own = time.clock_gettime(~pid << 3 | 2) * 1e3
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
     except OSError:
         return 0
-    return sum(int(fields[n]) for n in (11, 12, 13, 14))
+    return own + sum(int(fields[n]) for n in (13, 14)) * 1e3 / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for(what, ready, seconds=20):
@@ -230,13 +236,6 @@ def stop_all():
     """Ends every process that a family left behind."""
     for group in list(RUNNING):
         group.stop()
-
-
-def isolate():
-    """Moves this process to a network of its own, which is loopback alone; where that is not allowed, nothing changes."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) == 0:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
 
 
 def output_of(argv, env=None):

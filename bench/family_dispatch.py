@@ -1,94 +1,145 @@
-"""Client CPU of a remote compile. Workers do real compiles on this machine; only the client's own processes are counted."""
+"""The client's CPU for a remote compile: servers answer from recorded compiles at once, so that the client is what is measured."""
 
 import common
 import projects
-import tools
+import record
+import tool_kiln
 
-# States in their order: the same units with nothing known, again, and with every source changed.
-STATES = ("cold", "warm", "touched")
-PEERS = (("distcc", tools.Distcc), ("icecc", tools.Icecc))
+ROUNDS = 20 if common.FULL else 10
+# As a build runs them, and one at a time for the wait of a single unit.
+JOBS = 8
+# One unit in so many is run alone.
+ALONE_STEP = 5
+NOTES = (
+    "The remote side of every tool is real (scheduler, worker, distccd, iceccd) but its compiler is not: it answers with the object that gcc gave, "
+    "at once. CPU is user + system of all client processes and of the client's daemons; servers are not counted. A round is all units of a group, "
+    f"{JOBS} at once; pairs are rounds. TU/s is 2000 / client CPU ms: what a client of two cores can send out. Every object is compared with gcc's.",
+    "States: empty farm (nothing known anywhere), cold (daemon or include server just started, headers in the farm), warm (unchanged), "
+    "touched (every source has another byte than ever before), header (one central header has). No cache of results is on anywhere. "
+    "The first use of a compiler (kiln packages it, icecc makes its tarball before) is measured apart, by a unit without includes.",
+    "Sent and received: what the client's wire carried, all protocol headers included, counted by the kernel. Files: of it, input files, by kiln's own counter.",
+)
 
 
 def measure(results):
-    results.note("Pairs are units: each unit goes through every tool in turn, one at a time. No cache is on anywhere; kiln's own counters "
-                 "are checked for it. kiln's worker offers no slot on a machine busy with other work: then an error row says so.")
-    results.note("distcc runs in plain mode: Debian 12's distcc-pump fails on every file (its include server's extension lacks "
-                 "PY_SSIZE_T_CLEAN) and preprocesses locally; the mended one is not measured here.")
-    results.note("cold: kiln's daemon has just started, and its first unit carries the toolchain to the worker once; that unit is the maximum.")
-    for project in ("haproxy", "re2"):
-        units = projects.units(project)
-        running = start(results, project)
+    for note in NOTES:
+        results.note(note)
+    for group in projects.GROUPS.values():
+        recording = record.Recording(group)
+        results.add(group.name, "gcc", "compile_cpu", "ms/TU", [unit.compile_cpu_ms for unit in group.units])
+        Dispatch(results, recording).run()
+
+
+def contestants(recording, empty):
+    """Name and maker of each tool."""
+    suffix = f"{recording.group.name}{'-empty' if empty else ''}".replace("+", "x")
+    return {
+        "kiln": lambda: tool_kiln.Kiln("dt-" + suffix, tool_kiln.Farm("dt-" + suffix, recording, empty=empty)),
+        "kiln, no TLS": lambda: tool_kiln.Kiln("dp-" + suffix, tool_kiln.Farm("dp-" + suffix, recording, empty=empty, tls=False)),
+    }
+
+
+class Dispatch:
+    """One group through all tools and states."""
+
+    def __init__(self, results, recording):
+        self.results, self.recording, self.group = results, recording, recording.group
+        self.tools, self.rounds = {}, {}
+
+    def run(self):
+        self.states(empty=False)
+        self.states(empty=True)
+
+    def states(self, empty):
+        label = "warm, empty objects" if empty else None
         try:
-            for state in STATES:
-                if state == "touched":
-                    projects.touch(units)
-                    projects.refer(units)
-                one_state(results, running, project, state, units)
+            self.start(empty)
+            for _ in range(ROUNDS):
+                if not empty:
+                    self.changing()
+                self.each(label or "warm", empty=empty)
+                if not empty:
+                    self.each("alone", jobs=1, chosen=range(0, self.recording.first, ALONE_STEP))
         finally:
-            projects.restore(units)
-            for tool in running.values():
+            for tool in self.tools.values():
                 tool.stop()
-        results.add(project, "gcc", "compile_cpu", "ms/TU", [unit.compile_cpu_ms for unit in units])
+            self.tools = {}
+        self.report()
 
-
-def start(results, project):
-    running = {}
-    for name, make in (("kiln", lambda: tools.Kiln("d-" + project, workers=1)), *PEERS):
-        try:
-            running[name] = make()
-            if name != "kiln":
-                warm_up(running[name])
-        except (common.Failed, OSError) as error:
-            results.error(project, name, error)
-            if name in running:
-                running.pop(name).stop()
-    return running
-
-
-def warm_up(tool):
-    """One unmeasured compile: icecc's remote daemon installs the compiler then, as its users have it after the first job."""
-    path = common.work("warm", "warm.c")
-    with open(path, "w") as file:
-        file.write("int warm(void) { return 1; }\n")
-    ran = common.run([*tool.prefix, "gcc", "-c", path, "-o", path + ".o"], common.work("warm", "x")[:-2], tool.env)
-    if ran.code:
-        raise common.Failed(f"the first compile fails: {ran.error}")
-
-
-def one_state(results, running, project, state, units):
-    case = f"{project}, {state}"
-    kiln = running.get("kiln")
-    before = kiln.json("stats") if kiln else {}
-    samples = {name: [] for name in running}
-    for unit in units:
-        for name in list(running):
+    def start(self, empty):
+        for name, make in contestants(self.recording, empty).items():
             try:
-                samples[name].append(projects.measure(unit, running[name]))
+                self.tools[name] = make()
+                self.one("first use of the compiler" + (", empty objects" if empty else ""), name, chosen=[self.recording.first], empty=empty)
+                self.one("empty farm" + (", empty objects" if empty else ""), name, empty=empty)
+            except (common.Failed, OSError) as error:
+                self.fail("start", name, error)
+
+    def changing(self):
+        """The states in which something differs from the round before."""
+        for tool in self.tools.values():
+            tool.restart()
+        self.each("first use, daemon cold", chosen=[self.recording.first])
+        self.each("cold")
+        for state, change in (("touched", projects.sources(self.group.units)), ("header", projects.header(self.group))):
+            self.changes = getattr(self, "changes", {})
+            change = self.changes.setdefault(state, change)
+            change.next()
+            try:
+                self.each(state)
+            finally:
+                change.undo()
+            # Back in the state before, for every tool.
+            self.each("back", keep=False)
+
+    def each(self, state, keep=True, **how):
+        for name in list(self.tools):
+            try:
+                self.one(state if keep else None, name, **how)
             except common.Failed as error:
-                results.error(case, name, error)
-                running.pop(name).stop()
-                samples.pop(name)
-    for name, rows in samples.items():
-        cpu = [row.cpu_ms for row in rows]
-        results.add(case, name, "client_cpu", "ms/TU", cpu)
-        results.add(case, name, "client_cpu_mean", "ms/TU", [sum(cpu) / len(cpu)])
-        results.add(case, name, "wall", "ms/TU", [row.wall_ms for row in rows])
-        results.add(case, name, "objects_differ_in_debug_info", "of 1", [sum(not row.exact for row in rows) / len(rows)])
-        if name != "kiln" and "kiln" in samples:
-            results.compare(case, "client_cpu", [row.cpu_ms for row in samples["kiln"]], cpu, "kiln", name)
-    if "kiln" in samples:
-        counters(results, case, before, kiln.json("stats"), len(units))
+                self.fail(state, name, error)
 
+    def one(self, state, name, jobs=JOBS, chosen=None, empty=False):
+        tool = self.tools[name]
+        before = tool.json("stats") if isinstance(tool, tool_kiln.Kiln) else None
+        found = record.drive(self.recording, tool, jobs, chosen, empty)
+        if before is not None:
+            found.files = self.check(before, tool.json("stats"), len(found.unit_wall_ms))
+        if state:
+            self.rounds.setdefault(state, {}).setdefault(name, []).append(found)
 
-def counters(results, case, before, after, count):
-    """What kiln says it did: all of it must have been remote compiles."""
-    def grew(key):
-        return after.get(key, 0) - before.get(key, 0)
+    def check(self, before, after, count):
+        """All of it must have been remote compiles; bytes of input files a unit."""
+        remote = after.get("remote", 0) - before.get("remote", 0)
+        if remote != count:
+            raise common.Failed(f"{remote} of {count} units were compiled remotely; fallback {after.get('fallback')}, refused {after.get('refused')}, "
+                                f"unprovable {after.get('unprovable')}, hits {after.get('hits')}")
+        return (after.get("uploaded_bytes", 0) - before.get("uploaded_bytes", 0)) / count
 
-    reused = sum(after.get("hits", {}).values()) - sum(before.get("hits", {}).values()) + grew("joined")
-    results.add(case, "kiln", "remote_share", "of 1", [grew("remote") / count])
-    results.add(case, "kiln", "uploaded", "KB/TU", [grew("uploaded_bytes") / count / 1e3])
-    results.add(case, "kiln", "downloaded", "KB/TU", [grew("downloaded_bytes") / count / 1e3])
-    if reused or grew("remote") != count:
-        results.error(case, "kiln", f"{grew('remote')} of {count} units were compiled remotely, {reused} reused; "
-                      f"fallback {after.get('fallback')}, refused {after.get('refused')}, unprovable {after.get('unprovable')}")
+    def fail(self, state, name, error):
+        self.results.error(f"{self.group.name}, {state}", name, error)
+        tool = self.tools.pop(name, None)
+        if tool:
+            tool.stop()
+
+    def report(self):
+        for state, tools in self.rounds.items():
+            case = f"{self.group.name}, {state}"
+            for name, rounds in tools.items():
+                self.add(case, name, rounds, alone=state == "alone")
+                if name != "kiln" and "kiln" in tools:
+                    metric = "wall_alone" if state == "alone" else "client_cpu"
+                    values = [[r.wall_ms if state == "alone" else r.cpu_ms for r in rows] for rows in (tools["kiln"], rounds)]
+                    self.results.compare(case, metric, *values, "kiln", name)
+        self.rounds = {}
+
+    def add(self, case, name, rounds, alone):
+        add = self.results.add
+        add(case, name, "client_cpu", "ms/TU", [r.cpu_ms for r in rounds])
+        add(case, name, "client_cpu_processes", "ms/TU", [r.processes_ms for r in rounds])
+        add(case, name, "tu_per_s", "TU/s", [2000 / r.cpu_ms for r in rounds])
+        add(case, name, "wall_alone" if alone else "wall", "ms/TU", [r.wall_ms / len(r.unit_wall_ms) for r in rounds])
+        add(case, name, "exact_objects", "of 1", [r.exact for r in rounds])
+        add(case, name, "sent", "KB/TU", [r.sent / 1e3 for r in rounds if r.sent is not None])
+        add(case, name, "received", "KB/TU", [r.received / 1e3 for r in rounds if r.received is not None])
+        add(case, name, "sent_files", "KB/TU", [r.files / 1e3 for r in rounds if r.files is not None])

@@ -1,79 +1,80 @@
-"""Cache hits: each unit again, by every cache in turn. Everything is compiled once before, outside the measured time."""
+"""Cache hits: the same units again and again, by every cache in turn. Everything is compiled once before, outside the measured time."""
 
 import common
 import projects
+import record
+import tool_kiln
 import tools
 
-ROUNDS = 5
-# Filling three caches costs as many compiles of each unit: a part of each project is enough for hits.
-UNITS = {"haproxy": 30, "re2": 10}
-
-
-def start(results):
-    """The caches that come up; a cache that does not is an error of the report."""
-    running = {}
-    for name, make in (("kiln", lambda: tools.Kiln("hit", workers=0, cache=True)), ("ccache", tools.Ccache), ("sccache", tools.Sccache)):
-        try:
-            running[name] = make()
-        except (common.Failed, OSError) as error:
-            results.error("start", name, error)
-    return running
+ROUNDS = 20 if common.FULL else 10
 
 
 def measure(results):
-    running = start(results)
-    try:
-        for project, count in UNITS.items():
-            project_hits(results, running, project, projects.units(project, count))
-    finally:
-        for tool in running.values():
-            tool.stop()
+    results.note("One unit at a time; a round is all units of a group through one cache, and pairs are rounds. CPU is the caller's process and all it "
+                 "starts, and the cache's daemon where it has one. Compilers are real and run only to fill the caches, before anything is measured.")
+    for group in projects.GROUPS.values():
+        recording = record.Recording(group)
+        running = start(results, group)
+        try:
+            rounds(results, recording, fill(results, recording, running))
+        finally:
+            for tool in running.values():
+                tool.stop()
+        results.add(group.name, "gcc", "compile_cpu", "ms/TU", [unit.compile_cpu_ms for unit in group.units])
 
 
-def project_hits(results, running, project, units):
-    tools_here = fill(results, running, project, units)
-    before = hits(running["kiln"]) if "kiln" in tools_here else 0
-    cpu, wall = {name: [] for name in tools_here}, {name: [] for name in tools_here}
-    inexact = dict.fromkeys(tools_here, 0)
-    for _ in range(ROUNDS):
-        for unit in units:
-            for name in list(tools_here):
-                try:
-                    sample = projects.measure(unit, running[name])
-                except common.Failed as error:
-                    results.error(project, name, error)
-                    tools_here.remove(name)
-                    continue
-                cpu[name].append(sample.cpu_ms)
-                wall[name].append(sample.wall_ms)
-                inexact[name] += not sample.exact
-    for name in tools_here:
-        results.add(project, name, "hit_cpu", "ms/TU", cpu[name])
-        results.add(project, name, "hit_wall", "ms/TU", wall[name])
-        results.add(project, name, "objects_differ_in_debug_info", "of 1", [inexact[name] / max(1, len(cpu[name]))])
-    results.add(project, "gcc", "compile_cpu", "ms/TU", [unit.compile_cpu_ms for unit in units])
-    if "kiln" in tools_here:
-        share = (hits(running["kiln"]) - before) / (ROUNDS * len(units))
-        results.add(project, "kiln", "hit_share", "of 1", [share])
-        if share < 1:
-            results.error(project, "kiln", f"only {share:.3f} of the requests were hits")
-        for peer in tools_here:
-            if peer != "kiln":
-                results.compare(project, "hit_cpu", cpu["kiln"], cpu[peer], "kiln", peer)
-                results.compare(project, "hit_wall", wall["kiln"], wall[peer], "kiln", peer)
+def start(results, group):
+    """The caches that come up; a cache that does not is an error of the report."""
+    suffix = group.name.replace("+", "x")
+    running = {}
+    for name, make in (("kiln", lambda: tool_kiln.Kiln("hit-" + suffix, cache=True)), ("ccache", lambda: tools.Ccache("ccache-" + suffix)),
+                       ("sccache", lambda: tools.Sccache("sccache-" + suffix))):
+        try:
+            running[name] = make()
+        except (common.Failed, OSError) as error:
+            results.error(group.name, name, error)
+    return running
 
 
-def fill(results, running, project, units):
-    """Every unit twice through every cache: some keep a result the second time they see it."""
-    good = []
+def fill(results, recording, running):
+    """Every unit through every cache; kiln's goes a second time through all, as the one that keeps results after it answers."""
+    good = {}
     for name, tool in running.items():
         try:
-            for unit in units * 2:
-                projects.measure(unit, tool)
-            good.append(name)
+            for _ in range(2):
+                record.drive(recording, tool, 2)
+            good[name] = tool
         except common.Failed as error:
-            results.error(project, name, error)
+            results.error(recording.group.name, name, error)
     return good
+
+
+def rounds(results, recording, running):
+    case = recording.group.name
+    before = hits(running["kiln"]) if "kiln" in running else 0
+    found = {name: [] for name in running}
+    for _ in range(ROUNDS):
+        for name in list(found):
+            try:
+                found[name].append(record.drive(recording, running[name], 1))
+            except common.Failed as error:
+                results.error(case, name, error)
+                found.pop(name)
+    for name, rows in found.items():
+        results.add(case, name, "hit_cpu", "ms/TU", [row.cpu_ms for row in rows])
+        results.add(case, name, "hit_cpu_processes", "ms/TU", [row.processes_ms for row in rows])
+        results.add(case, name, "hit_wall", "ms/TU", [row.wall_ms / len(row.unit_wall_ms) for row in rows])
+        results.add(case, name, "exact_objects", "of 1", [row.exact for row in rows])
+    if "kiln" not in found:
+        return
+    share = (hits(running["kiln"]) - before) / (ROUNDS * recording.first)
+    results.add(case, "kiln", "hit_share", "of 1", [share])
+    if share < 1:
+        results.error(case, "kiln", f"only {share:.3f} of the requests were hits")
+    for peer in found:
+        if peer != "kiln":
+            for metric, value in (("hit_cpu", lambda row: row.cpu_ms), ("hit_wall", lambda row: row.wall_ms)):
+                results.compare(case, metric, [value(row) for row in found["kiln"]], [value(row) for row in found[peer]], "kiln", peer)
 
 
 def hits(kiln):

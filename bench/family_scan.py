@@ -17,8 +17,8 @@ def measure(results):
     results.note("kiln's figures are its scanner's own, by thread CPU time: first (nothing known, one process for the project), "
                  "in a row (all units again, every header known), repeated (the same unit at once again: its answer is remembered). "
                  "The daemon's checks that no file changed come on top and are part of the dispatch family.")
-    for project in ("haproxy", "re2"):
-        units = projects.units(project)
+    for group in projects.GROUPS.values():
+        project, units = group.name, group.load()
         gcc, scans = {name: [] for name in GCC_FORMS}, {"first": [], "in a row": [], "repeated": []}
         clang = {"preprocess-minimized-sources": [], "preprocess": []}
         for _ in range(ROUNDS):
@@ -52,7 +52,7 @@ def by_gcc(units, words):
     for unit in chosen:
         at = unit.args.index("-o")
         argv = [unit.compiler, *unit.args[:at], "-o", "/dev/null", *unit.args[at + 2:], *words]
-        ran = common.run([word for word in argv if word != "-c"], unit.root, projects.env())
+        ran = common.run([word for word in argv if word != "-c"], unit.directory, projects.env())
         if ran.code:
             raise common.Failed(f"{unit.source}: {' '.join(words)}: {ran.error}")
         total += ran.cpu_ms
@@ -63,7 +63,7 @@ def batch(units):
     path = common.work("units.batch")
     with open(path, "w") as file:
         for unit in units:
-            file.write("\t".join([unit.root, *unit.argv()]) + "\n")
+            file.write("\t".join([unit.directory, *unit.argv()]) + "\n")
     return path
 
 
@@ -86,8 +86,8 @@ def scan_deps(units, mode):
     path = common.work("scan", "compile_commands.json")
     commands = []
     for unit in units:
-        words = [word for word in unit.args if not word.startswith("-W")]
-        commands.append({"directory": unit.root, "file": unit.source, "arguments": ["clang++-14" if unit.compiler == "g++" else "clang-14", *words]})
+        words = [word for word in unit.args if word.startswith(("-I", "-D", "-U", "-std", "-include", "-i", "-nostdinc", "-o", "-c", "-O")) or word[0] != "-"]
+        commands.append({"directory": unit.directory, "file": unit.source, "arguments": ["clang++-14" if unit.compiler == "g++" else "clang-14", *words]})
     with open(path, "w") as file:
         json.dump(commands, file)
     ran = common.run(["clang-scan-deps-14", "-j", "1", "-mode", mode, "-compilation-database", path], "/", projects.env())

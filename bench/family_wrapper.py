@@ -7,6 +7,7 @@ import subprocess
 
 import common
 import projects
+import tool_kiln
 import tools
 
 ROUNDS = 200
@@ -21,8 +22,8 @@ def measure(results):
     with open(empty + ".c", "w") as file:
         file.write("int main(void) { return 0; }\n")
     subprocess.run(["gcc", "-O2", "-static", "-o", empty, empty + ".c"], check=True, timeout=60)
-    starts = {"kiln": [tools.KILN, "--version"], "static-c": [empty], "true": ["/bin/true"]}
-    probes = {"kiln": [tools.KILN, "gcc", "--version"], "gcc": ["gcc", "--version"]}
+    starts = {"kiln": [tool_kiln.KILN, "--version"], "static-c": [empty], "true": ["/bin/true"]}
+    probes = {"kiln": [tool_kiln.KILN, "gcc", "--version"], "gcc": ["gcc", "--version"]}
     for name in ("ccache", "distcc", "icecc"):
         if shutil.which(name):
             starts[name] = [name, "--version"]
@@ -69,9 +70,9 @@ def instructions(results, name, argv, env, cwd="/"):
 
 def cached_unit(results):
     """The client process alone, for a unit that is in the cache: kiln's wrapper asks its daemon, ccache does all itself."""
-    unit = projects.units("haproxy", 5)[2]
+    unit = projects.GROUPS["haproxy"].load()[2]
     case = f"hit of haproxy's {os.path.basename(unit.source)}, client process"
-    for name, make in (("kiln", lambda: tools.Kiln("wrap", workers=0, cache=True)), ("ccache", lambda: tools.Ccache("wrapccache"))):
+    for name, make in (("kiln", lambda: tool_kiln.Kiln("wrap", cache=True)), ("ccache", lambda: tools.Ccache("wrapccache"))):
         try:
             tool = make()
         except common.Failed as error:
@@ -79,10 +80,10 @@ def cached_unit(results):
             continue
         try:
             for _ in range(3):
-                projects.measure(unit, tool)
-            found = instructions(results, name, unit.argv(tool.prefix), tool.env, unit.root)
-            results.add(case, name, "instructions", "count", found)
-            unit.take_object()
+                ran = common.run(unit.argv(tool.prefix), unit.directory, tool.env)
+                if ran.code:
+                    raise common.Failed(ran.error)
+            results.add(case, name, "instructions", "count", instructions(results, name, unit.argv(tool.prefix), tool.env, unit.directory))
         except common.Failed as error:
             results.error(case, name, error)
         finally:

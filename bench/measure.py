@@ -13,11 +13,13 @@ import tempfile
 import time
 
 import common
+import net
 import projects
 import tools
 
-FAMILIES = ["wrapper", "hit", "dispatch", "scan", "failure"]
+FAMILIES = ["wrapper", "dispatch", "hit", "scan"]
 LEFT_OUT = {
+    "failure": "Not measured: losing servers is to be tried on hosts in namespaces of their own, for every tool alike; not written yet.",
     "cache": "Not measured: a cache server is driven over gRPC, and redis-server over its own protocol; a fair client for both is not written yet.",
     "sched": "Not measured: grants per second need a client that speaks the scheduler's protocol without compiling."}
 
@@ -90,9 +92,9 @@ def main():
     today = os.path.join(common.RESULTS, f"{datetime.date.today():%Y-%m-%d}-{common.machine()['name']}.json")
     signal.signal(signal.SIGTERM, end)
     try:
-        for project in projects.LISTING:
-            projects.fetch(project)
-        common.isolate()
+        for group in projects.GROUPS.values():
+            group.fetch()
+        net.isolate()
         head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
         for family in wanted:
             found = measured(family)

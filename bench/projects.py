@@ -1,61 +1,91 @@
-"""Real compile commands to measure with: fetches projects, lists their units. Knows no tool that is measured."""
+"""Real compiles to measure with: fetches projects, lists their units, changes their files. Knows no tool that is measured."""
 
-import hashlib
+import json
 import os
+import re
 import shlex
-import shutil
 import subprocess
 
 import common
 
 FETCH = os.path.join(common.ROOT, "crates", "kiln-testkit", "projects", "fetch.sh")
-# make's arguments that print every compile of a project; -O2 -g as its packagers build it.
-LISTING = {
-    "haproxy": ["make", "-n", "V=1", "CC=gcc", "TARGET=linux-glibc", "CPU_CFLAGS=-O2 -g", "DEBUG_CFLAGS="],
-    "re2": ["make", "-n", "CXX=g++", "CXXFLAGS=-O2 -g -Wall", "obj/libre2.a"],
-}
 # UNITS=n measures fewer, for a quick look.
-UNITS_MAX = int(os.environ.get("UNITS") or 50)
+UNITS_MAX = int(os.environ.get("UNITS") or 1000)
+# Make's arguments for haproxy, -O2 -g as its packagers build it; for a build as for its listing.
+HAPROXY = ["V=1", "CC=gcc", "TARGET=linux-glibc", "USE_OPENSSL=1", "USE_ZLIB=1", "USE_PCRE2=1", "USE_PROMEX=1", "CPU_CFLAGS=-O2 -g", "DEBUG_CFLAGS="]
 
 
 class Unit:
-    """One compile: its words without the compiler, the compiler, the directory, the object (the same file for every tool)."""
+    """One compile: its compiler and words, its directory, its source as spelled, its object's name below the directory."""
 
-    def __init__(self, project, root, words):
-        self.project, self.root, self.compiler = project, root, words[0]
-        self.source = next(w for w in words if w.endswith((".c", ".cc")))
-        self.object = os.path.join(root, "kiln-bench.o")
+    def __init__(self, group, number, directory, words):
+        self.directory, self.compiler = directory, words[0]
+        self.source = next(word for word in words if word.endswith((".c", ".cc", ".cpp")))
         at = words.index("-o")
-        self.args = words[1:at] + ["-o", "kiln-bench.o"] + words[at + 2:]
-        self.reference = self.reference_code = None
-        self.compile_cpu_ms = 0.0
+        self.object = f"{group}-{number}.kiln-bench.o"
+        # No dependency file: the object alone is compared, and peers differ in who writes it.
+        kept = [word for word in words[1:at] + ["-o", self.object] + words[at + 2:] if not word.startswith("-Wp,-M") and word != "-MD"]
+        self.args = kept
+        self.compile_cpu_ms = None
 
     def argv(self, prefix=()):
         return [*prefix, self.compiler, *self.args]
 
-    def take_object(self):
-        """Bytes of the object that was just written, which is removed; None where there is none."""
-        try:
-            with open(self.object, "rb") as file:
-                data = file.read()
-            os.remove(self.object)
-        except FileNotFoundError:
-            return None
-        return data
+    def object_path(self):
+        return os.path.join(self.directory, self.object)
+
+    def source_path(self):
+        return os.path.join(self.directory, self.source)
 
 
-def digest(data):
-    return hashlib.sha256(data).hexdigest()
+class Group:
+    """Units of one project. `header` is the one that most of its units include, directly or not."""
+
+    def __init__(self, name, project, count, header, prepare, listing):
+        self.name, self.project, self.count, self.header = name, project, count, header
+        self.prepare, self.listing = prepare, listing
+        self.units = []
+
+    def root(self):
+        return common.work("src", self.project)
+
+    def fetch(self):
+        """Fetches and prepares the project; needs a network the first time."""
+        root, done = self.root(), common.work("src", self.project + ".ready")
+        if os.path.exists(done):
+            return
+        if not os.path.exists(root):
+            subprocess.run(["sh", FETCH, self.project, root], check=True, timeout=900)
+        for command in self.prepare:
+            ran = subprocess.run(command, cwd=root, env=env(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800)
+            if ran.returncode:
+                raise common.Failed(f"{self.project}: {' '.join(command)}: {ran.stderr.strip()[-300:]}")
+        with open(done, "w"):
+            pass
+
+    def load(self):
+        """The units, spread evenly over the project in the order of their names."""
+        if not self.units:
+            found = {}
+            for directory, words in self.listing(self.root()):
+                unit_source = next((word for word in words if word.endswith((".c", ".cc", ".cpp"))), None)
+                if unit_source and "-c" in words and "-o" in words:
+                    found[unit_source] = (directory, words)
+            ordered = [found[source] for source in sorted(found)]
+            count = min(self.count, UNITS_MAX, len(ordered))
+            if not count:
+                raise common.Failed(f"{self.project}: no compiles listed")
+            step = len(ordered) / count
+            self.units = [Unit(self.name, n, *ordered[int(n * step)]) for n in range(count)]
+        return self.units
 
 
-def code_digest(data):
-    """Digest of an object without its debug information."""
-    path = common.work("strip.o")
-    with open(path, "wb") as file:
-        file.write(data)
-    subprocess.run(["objcopy", "--strip-debug", path], check=True, timeout=60)
-    with open(path, "rb") as file:
-        return digest(file.read())
+def first_unit(group):
+    """A unit without includes, by the group's compiler."""
+    source = "kiln-bench-first" + os.path.splitext(group.units[0].source)[1]
+    with open(os.path.join(group.root(), source), "w") as file:
+        file.write("int kiln_bench_first;\n")
+    return Unit(group.name, "first", group.root(), [group.units[0].compiler, "-O2", "-c", source, "-o", "x.o"])
 
 
 def env(**more):
@@ -65,83 +95,65 @@ def env(**more):
     return {**base, **more}
 
 
-def fetch(name):
-    """The directory of a project; it is fetched the first time, which needs a network."""
-    root = common.work("src", name)
-    if not os.path.exists(root):
-        subprocess.run(["sh", FETCH, name, root], check=True, timeout=600)
-    return root
+def make_listing(arguments):
+    """Compiles that make would run: lines, or their last part, that begin with a compiler."""
+
+    def listed(root):
+        text = subprocess.run(["make", "-n", *arguments], cwd=root, env=env(), capture_output=True, text=True, timeout=300).stdout
+        for line in text.replace("\\\n", " ").splitlines():
+            # Kbuild writes one line a target, its commands apart by semicolons.
+            found = re.search(r"(?:^|;\s)(gcc [^;]* -c -o \S+ \S+)", line)
+            if found:
+                yield root, shlex.split(found.group(1))
+
+    return listed
 
 
-def units(name, limit=UNITS_MAX):
-    """Units of a project, spread evenly over it in the order of their names; each with the digest of gcc's object."""
-    root = fetch(name)
-    listing = subprocess.run(LISTING[name], cwd=root, capture_output=True, text=True, timeout=120).stdout
-    found = {}
-    for line in listing.replace("\\\n", " ").splitlines():
-        words = shlex.split(line) if line.startswith(("gcc ", "g++ ")) else []
-        if "-c" in words and "-o" in words:
-            unit = Unit(name, root, words)
-            found[unit.source] = unit
-    ordered = [found[source] for source in sorted(found)]
-    limit = min(limit, UNITS_MAX)
-    step = max(1.0, len(ordered) / limit)
-    chosen = [ordered[int(n * step)] for n in range(min(limit, len(ordered)))]
-    if not chosen:
-        raise common.Failed(f"{name}: make listed no compiles")
-    refer(chosen)
-    return chosen
+def cmake_listing(root):
+    with open(os.path.join(root, "kiln-bench-build", "compile_commands.json")) as file:
+        for entry in json.load(file):
+            words = shlex.split(entry["command"])
+            if "/src/google/protobuf/" in entry["file"]:
+                yield entry["directory"], ["g++", *words[1:]]
 
 
-def refer(chosen):
-    """Compiles each unit plainly: what all others must produce."""
-    for unit in chosen:
-        ran = common.run(unit.argv(), unit.root, env())
-        data = unit.take_object()
-        unit.compile_cpu_ms = ran.cpu_ms
-        if ran.code or data is None:
-            raise common.Failed(f"{unit.source}: gcc itself fails: {ran.error}")
-        unit.reference, unit.reference_code = digest(data), code_digest(data)
+CMAKE = ["cmake", "-S", ".", "-B", "kiln-bench-build", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -g",
+         "-Dprotobuf_BUILD_TESTS=OFF", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+GROUPS = {
+    "haproxy": Group("haproxy", "haproxy", 50, "include/haproxy/api.h", [], make_listing(HAPROXY)),
+    "kernel": Group("kernel", "linux", 50, "include/linux/mm.h", [["make", "-s", "defconfig"], ["make", "-s", "-j2", "prepare"]], make_listing(["mm/"])),
+    "c++": Group("c++", "protobuf-cmake", 40, "src/google/protobuf/port.h", [CMAKE], cmake_listing),
+}
 
 
-def touch(chosen):
-    """Adds a comment to every source: other bytes, for gcc as for a cache, and a time of change."""
-    for unit in chosen:
-        path = os.path.join(unit.root, unit.source)
-        if not os.path.exists(path + ".untouched"):
-            shutil.copy2(path, path + ".untouched")
-        with open(path, "a") as file:
-            file.write("/* touched */\n")
+class Change:
+    """Changes files by one byte at a time: a comment at their end, so that the objects stay what they were."""
+
+    def __init__(self, paths):
+        self.paths, self.before, self.count = paths, {}, 0
+        for path in paths:
+            with open(path, "rb") as file:
+                self.before[path] = file.read()
+
+    def next(self):
+        """Other bytes than ever before, of the same length from the first change on."""
+        self.count += 1
+        for path in self.paths:
+            # As editors do it: a new file in the old one's place.
+            with open(path + ".kiln-bench", "wb") as file:
+                file.write(self.before[path] + b"/* %06d */\n" % self.count)
+            os.replace(path + ".kiln-bench", path)
+
+    def undo(self):
+        for path in self.paths:
+            with open(path + ".kiln-bench", "wb") as file:
+                file.write(self.before[path])
+            os.replace(path + ".kiln-bench", path)
 
 
-def restore(chosen):
-    for unit in chosen:
-        path = os.path.join(unit.root, unit.source)
-        if os.path.exists(path + ".untouched"):
-            os.replace(path + ".untouched", path)
-            os.utime(path)
+def sources(units):
+    return Change(sorted({unit.source_path() for unit in units}))
 
 
-class Sample:
-    """One good compile through a tool."""
-
-    def __init__(self, cpu_ms, wall_ms, exact):
-        self.cpu_ms, self.wall_ms, self.exact = cpu_ms, wall_ms, exact
-
-
-def measure(unit, tool):
-    """One compile through a tool, with the CPU of its client-side daemons.
-
-    A failure, or an object whose code is not gcc's, is an error. `exact` says whether every byte was: preprocessing
-    apart from compiling, as some tools do, changes the columns in debug information.
-    """
-    before = sum(group.cpu_ms() for group in tool.groups())
-    ran = common.run(unit.argv(tool.prefix), unit.root, tool.env)
-    cpu_ms = ran.cpu_ms + sum(group.cpu_ms() for group in tool.groups()) - before
-    data = unit.take_object()
-    if ran.code or data is None:
-        raise common.Failed(f"{unit.source}: exit {ran.code}: {ran.error}")
-    exact = digest(data) == unit.reference
-    if not exact and code_digest(data) != unit.reference_code:
-        raise common.Failed(f"{unit.source}: WRONG OBJECT")
-    return Sample(cpu_ms, ran.wall_ms, exact)
+def header(group):
+    return Change([os.path.join(group.root(), group.header)])

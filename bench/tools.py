@@ -1,7 +1,6 @@
 """The tools that are measured: how each is started, called and ended, in its best documented configuration. Knows no family."""
 
 import glob
-import json
 import os
 import random
 import shutil
@@ -10,11 +9,9 @@ import subprocess
 
 import common
 import projects
+import tool_kiln
 from common import Failed, Group
 
-BINARIES = os.environ.get("KILN_BENCH_BINARIES") or os.path.join(common.ROOT, "target", "release")
-KILN = os.path.join(BINARIES, "kiln")
-KILND = os.path.join(BINARIES, "kilnd")
 # icecc's daemons ask for their scheduler every few seconds.
 ICECC_SECONDS = 20
 # Jobs at once of every server alike.
@@ -34,60 +31,6 @@ def free_port(count=1):
             continue
 
 
-class Kiln:
-    """A daemon, and with workers > 0 a scheduler and workers, over Unix sockets. `client` holds the daemon alone."""
-
-    def __init__(self, name, workers=1, cache=False):
-        self.prefix = [KILN]
-        self.dir = common.work("k", name)
-        shutil.rmtree(self.dir, ignore_errors=True)
-        os.makedirs(self.dir + "/s", mode=0o700)
-        os.chmod(self.dir + "/s", 0o700)
-        self.client, self.server, self.workers = Group(f"{name}-client"), Group(f"{name}-farm"), []
-        farm = {"KILN_FARM_SCHEDULERS": f"unix:{self.dir}/s/sched"} if workers else {}
-        if workers:
-            self.serve("sched", "scheduler", KILN_SCHEDULER_LISTEN=f"unix:{self.dir}/s/sched")
-        for n in range(workers):
-            slots = {"KILN_WORKER_NAME": f"w{n}", "KILN_WORKER_SLOTS": str(SERVER_SLOTS), "KILN_WORKER_DEDICATED": "true", "KILN_WORKER_LISTEN": f"unix:{self.dir}/s/w{n}"}
-            self.workers.append(self.serve(f"w{n}", "worker", **farm, **slots))
-        home = self.dir + "/client"
-        os.makedirs(home, mode=0o700)
-        self.env = projects.env(KILN_DIR=home, KILN_FALLBACK="fail" if workers else "silent", **farm)
-        daemon = {"KILN_DAEMON_CACHE": "true" if cache else "false", "KILN_DAEMON_LOCAL_WORKER": "none"}
-        self.client.start([KILND, "daemon"], {**self.env, **daemon}, self.dir + "/daemon.log")
-        self.describe = f"daemon cache {daemon['KILN_DAEMON_CACHE']}, {workers} workers of {SERVER_SLOTS} slots, Unix sockets, no cache server"
-        try:
-            common.wait_for("kiln's daemon", lambda: glob.glob(home + "/run/*sock*"))
-            if workers:
-                common.wait_for("kiln's workers", lambda: self.workers_seen() == workers)
-        except Failed:
-            self.stop()
-            raise
-
-    def serve(self, name, role, **settings):
-        proc = self.server.start([KILND, role], projects.env(KILN_DIR=f"{self.dir}/{name}", **settings), f"{self.dir}/{name}.log")
-        if role == "scheduler":
-            common.wait_for("kiln's scheduler", lambda: os.path.exists(f"{self.dir}/s/sched"))
-        return proc
-
-    def workers_seen(self):
-        return len((self.json("status").get("farm") or {}).get("workers") or [])
-
-    def json(self, what):
-        done = subprocess.run([KILN, what, "--json"], env=self.env, capture_output=True, text=True, timeout=20)
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            return {}
-
-    def groups(self):
-        return [self.client]
-
-    def stop(self):
-        self.client.stop()
-        self.server.stop()
-
-
 class Plain:
     """The compiler itself."""
 
@@ -98,6 +41,12 @@ class Plain:
 
     def groups(self):
         return []
+
+    def counted(self):
+        return None
+
+    def restart(self):
+        """Forgets what a daemon of the tool knows; most have none."""
 
     def stop(self):
         pass
@@ -230,7 +179,7 @@ def port_open(port):
 def versions():
     """Every tool with its version and the configuration it is measured in."""
     rows = {
-        "kiln": ([KILN, "--version"], "release build; farm over Unix sockets"),
+        "kiln": ([tool_kiln.KILN, "--version"], "release build; farm over TCP with TLS and tokens"),
         "gcc": (["gcc", "--version"], Plain.describe), "clang-scan-deps-14": (["clang-14", "--version"], "one process for all units, -j 1"),
         "distcc": (["distcc", "--version"], Distcc.describe), "icecc": (["icecc", "--version"], Icecc.describe),
         "ccache": (["ccache", "--version"], Ccache.describe)}

@@ -68,6 +68,7 @@ const EDGES: &[(&str, u8, &[&str])] = &[
         ],
     ),
     ("kiln-testkit", 4, &[]),
+    ("kiln-bench", 4, &["kiln-cas", "kiln-proto", "kiln-rpc", "kiln-sandbox", "kiln-store", "kiln-worker"]),
 ];
 
 /// Crates that decide and touch nothing, each with a `clippy.toml` that bans effects.

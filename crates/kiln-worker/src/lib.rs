@@ -4,6 +4,7 @@
 
 mod blob_client;
 mod blobs;
+mod engine;
 mod executor;
 mod fetch;
 mod load;
@@ -15,6 +16,7 @@ mod verdict;
 mod worker;
 
 pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
+pub use engine::{Engine, Job};
 pub use executor::{
     CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, HOST_ROOT_PROPERTY, Prepared, ROOT_PROPERTY, TERMINAL_PROPERTY,
     essence,

@@ -70,7 +70,7 @@ async fn register(worker: &Worker, client: &mut SchedulerClient<Channel>) -> Res
         boot_id: worker.boot_id.to_string(),
         machine: std::env::consts::ARCH.to_owned(),
         slots: worker.shared.slots_count as u32,
-        cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+        cores: worker.cores(),
         dedicated: settings.dedicated,
         kiln_root: worker.kiln_root(),
         sandbox: format!("{:?}", worker.report().rung),
@@ -129,10 +129,14 @@ fn heartbeat(worker: &Worker, worker_id: &str, sequence: u64, meter: &mut CpuMet
         action: operation.action.to_string(),
         ..Default::default()
     });
+    let mut load = load::read(&worker.settings.dir, running, queued, foreign);
+    if shared.engine.imagined_cores().is_some() {
+        (load.memory_available_bytes, load.memory_total_bytes, load.memory_pressure_centi) = (0, 0, 0);
+    }
     HeartbeatRequest {
         worker_id: worker_id.to_owned(),
         sequence,
-        load: Some(load::read(&worker.settings.dir, running, queued, foreign)),
+        load: Some(load),
         jobs: jobs.collect(),
         toolchains: Vec::new(),
         toolchains_changed: false,

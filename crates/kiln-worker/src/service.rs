@@ -24,7 +24,8 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status};
 
-use crate::executor::{ExecuteError, Executed, Executor};
+use crate::engine::Engine;
+use crate::executor::{ExecuteError, Executed};
 use crate::fetch::Fetcher;
 use crate::operations::{self, LEASE_DAEMON, LEASE_OTHER, Operations, Watcher};
 use crate::publish::Publisher;
@@ -55,7 +56,7 @@ pub(crate) struct Counters {
 
 /// What all services of a worker share.
 pub(crate) struct Shared {
-    pub(crate) executor: Arc<Executor>,
+    pub(crate) engine: Arc<dyn Engine>,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) publisher: Publisher,
     pub(crate) operations: Operations,
@@ -205,12 +206,12 @@ impl Run {
         let shared = &self.service.0;
         let (action, command) = self.messages().await?;
         let mut rounds = 0;
-        let prepared = loop {
-            let prepared = self.blocking({
-                let (executor, action, command) = (Arc::clone(&shared.executor), action.clone(), command.clone());
-                move || executor.prepare(&action, &command)
+        let job = loop {
+            let ready = self.blocking({
+                let (engine, action, command) = (Arc::clone(&shared.engine), action.clone(), command.clone());
+                move || engine.ready(&action, &command)
             });
-            match prepared.await {
+            match ready.await {
                 Err(ExecuteError::Missing(missing)) => {
                     rounds += 1;
                     let nowhere = shared.fetcher.fetch(&missing).await;
@@ -229,8 +230,8 @@ impl Run {
         self.operation.set(Stage::Executing, None);
         shared.counters.running.fetch_add(1, Ordering::Relaxed);
         let executed = self.blocking({
-            let (executor, cancel) = (Arc::clone(&shared.executor), self.operation.cancel.clone());
-            move || executor.run(prepared, &cancel)
+            let cancel = self.operation.cancel.clone();
+            move || job(&cancel)
         });
         let executed = executed.await;
         shared.counters.running.fetch_sub(1, Ordering::Relaxed);
@@ -275,7 +276,7 @@ impl Run {
             if fetched {
                 shared.fetcher.fetch(&[*digest]).await;
             }
-            let bytes = shared.executor.store().get(digest).map_err(|error| ExecuteError::Machine(error.to_string()))?;
+            let bytes = shared.engine.store().get(digest).map_err(|error| ExecuteError::Machine(error.to_string()))?;
             if let Some(bytes) = bytes {
                 return Ok(bytes);
             }
@@ -303,7 +304,7 @@ impl Run {
         for file in &mut result.output_files {
             let Ok(digest) = digest_from_wire(file.digest.as_ref()) else { continue };
             if wanted.contains(file.path.as_str()) && digest.size <= room {
-                let store = shared.executor.store().clone();
+                let store = shared.engine.store().clone();
                 let read = tokio::task::spawn_blocking(move || store.get(&digest)).await;
                 if let Ok(Ok(Some(bytes))) = read {
                     room -= digest.size;

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use crate::blob_client::MESSAGE_MAX;
+use crate::engine::Engine;
 use crate::executor::{Executor, ExecutorConfig};
 use crate::fetch::Fetcher;
 use crate::operations::Operations;
@@ -85,23 +86,28 @@ impl Worker {
         std::fs::create_dir_all(&settings.dir).map_err(|error| format!("{}: {error}", settings.dir.display()))?;
         let config = StoreConfig::new(settings.dir.join("store"), settings.store_bytes_max);
         let store = DiskStore::open(config).map_err(|error| error.to_string())?;
-        let slots = settings.slots.max(1);
         let executor = Executor::start(
-            store.clone(),
+            store,
             ExecutorConfig {
                 scratch: settings.dir.join("scratch"),
                 helper_argv: settings.helper_argv.clone(),
-                slots,
+                slots: settings.slots.max(1),
                 rung: settings.rung,
                 limits: settings.limits.clone(),
                 cgroups: settings.cgroups.clone(),
             },
         )?;
+        Ok(Worker::with_engine(settings, Arc::new(executor)))
+    }
+
+    /// A worker that runs its actions with `engine`, in place of the sandbox's executor.
+    pub fn with_engine(settings: Settings, engine: Arc<dyn Engine>) -> Worker {
+        let (slots, store) = (settings.slots.max(1), engine.store().clone());
         let pool = || Pool::new(settings.dial.clone());
         let fetcher = Arc::new(Fetcher::new(store.clone(), pool(), settings.advertise.to_string()));
         let publisher = Publisher::start(store, Arc::clone(&fetcher), Arc::new(pool()));
         let shared = Shared {
-            executor: Arc::new(executor),
+            engine,
             fetcher,
             publisher,
             operations: Operations::default(),
@@ -117,12 +123,12 @@ impl Worker {
             counters: Counters::default(),
         };
         let boot_id = crate::service::fresh_name().into();
-        Ok(Worker { shared: Arc::new(shared), settings: Arc::new(settings), boot_id })
+        Worker { shared: Arc::new(shared), settings: Arc::new(settings), boot_id }
     }
 
     /// What the sandbox reached, for logs and `kiln doctor`.
     pub fn report(&self) -> &kiln_sandbox::RungReport {
-        self.shared.executor.report()
+        self.shared.engine.report()
     }
 
     /// The services.
@@ -132,7 +138,7 @@ impl Worker {
             false => Access::worker(),
         };
         let instances = Instances::new(["", Instances::MAIN].map(|name| (name.to_owned(), kiln_cache::Instance::default())));
-        let blobs = Blobs::new(self.shared.executor.store().clone());
+        let blobs = Blobs::new(self.shared.engine.store().clone());
         let context = || CasContext::new(blobs.clone(), instances.clone(), access.clone());
         let execution = reapi::ExecutionCapabilities {
             digest_function: reapi::digest_function::Value::Sha256 as i32,
@@ -165,7 +171,7 @@ impl Worker {
         for scheduler in &self.settings.schedulers {
             tasks.spawn(register::keep_registered(self.clone(), scheduler.clone()));
         }
-        let store = self.shared.executor.store().clone();
+        let store = self.shared.engine.store().clone();
         tasks.spawn(async move {
             let mut every = tokio::time::interval(HOUSEKEEPING);
             loop {
@@ -189,10 +195,16 @@ impl Worker {
 
     /// The root form it gives, for registration.
     pub(crate) fn kiln_root(&self) -> String {
-        match self.shared.executor.gives_roots() {
-            true => KILN_ROOT.to_owned(),
-            false => String::new(),
+        match self.report().rung {
+            Rung::None => String::new(),
+            _ => KILN_ROOT.to_owned(),
         }
+    }
+
+    /// Cores of the machine that jobs run on.
+    pub(crate) fn cores(&self) -> u32 {
+        let own = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        self.shared.engine.imagined_cores().unwrap_or_else(own)
     }
 
     /// CPU time of finished jobs, microseconds.
@@ -234,6 +246,6 @@ impl Snapshot for WorkerMetrics {
         out.gauge("kiln_worker_running", "Jobs running now.", &[], i64::from(counters.running.load(Ordering::Relaxed)));
         out.gauge("kiln_worker_queued", "Jobs waiting for a slot.", &[], i64::from(counters.queued.load(Ordering::Relaxed)));
         out.gauge("kiln_worker_slots", "Jobs at once.", &[], self.0.slots_count as i64);
-        out.gauge("kiln_worker_store_bytes", "Bytes of blobs on disk.", &[], self.0.executor.store().stats().bytes as i64);
+        out.gauge("kiln_worker_store_bytes", "Bytes of blobs on disk.", &[], self.0.engine.store().stats().bytes as i64);
     }
 }
