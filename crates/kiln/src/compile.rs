@@ -48,9 +48,9 @@ struct Job<'a> {
     under_slot: Option<Vec<u8>>,
 }
 
-/// Stands in for compiler `name`. Returns an exit code where the compiler ran elsewhere.
-pub(crate) fn compile(name: &CStr, args: &[&CStr]) -> i32 {
-    with_job(name, args, |job| match quick::look(args) {
+/// Stands in for compiler `name`, called by a link or as a launcher. Returns an exit code where the compiler ran elsewhere.
+pub(crate) fn compile(name: &CStr, args: &[&CStr], by_link: bool) -> i32 {
+    with_job(name, args, by_link, |job| match quick::look(args) {
         Look::Probe => job.command.exec(None),
         Look::Link => job.under_slot(true, "link"),
         Look::Ask => job.ask_compile(),
@@ -58,18 +58,18 @@ pub(crate) fn compile(name: &CStr, args: &[&CStr]) -> i32 {
 }
 
 /// Stands in for any other command: runs it here under a slot. `heavy` as the user said, else by its name.
-pub(crate) fn tool(name: &CStr, args: &[&CStr], heavy: Option<bool>) -> i32 {
+pub(crate) fn tool(name: &CStr, args: &[&CStr], heavy: Option<bool>, by_link: bool) -> i32 {
     let base = crate::mode::base(name.to_bytes());
     let is_heavy = heavy.unwrap_or_else(|| HEAVY_TOOLS.iter().any(|tool| base == tool.as_bytes()));
-    with_job(name, args, |job| job.under_slot(is_heavy, "local"))
+    with_job(name, args, by_link, |job| job.under_slot(is_heavy, "local"))
 }
 
 /// Finds the real command; runs it at once where kiln is to keep out of the way.
-fn with_job(name: &CStr, args: &[&CStr], go: impl FnOnce(Job<'_>) -> i32) -> i32 {
+fn with_job(name: &CStr, args: &[&CStr], by_link: bool, go: impl FnOnce(Job<'_>) -> i32) -> i32 {
     let mut env = Environment::current();
     let depth = env.get(name::DEPTH).and_then(|depth| std::str::from_utf8(depth).ok()?.parse().ok()).unwrap_or(0_u32);
     let cwd = std::env::current_dir().unwrap_or_default();
-    let search = Search { path: env.get(name::PATH), cwd: &cwd, own: own_file(), depth };
+    let search = Search { path: env.get(name::PATH), cwd: &cwd, own: own_file(), by_link, depth };
     let found = match search.find(name.to_bytes()) {
         // Twice the depth at which scripts are passed over: nothing that ends by itself nests so deep.
         Ok(_) if depth >= 2 * DEPTH_MAX => {

@@ -37,6 +37,9 @@ pub(crate) struct Search<'a> {
     pub(crate) cwd: &'a Path,
     /// This program.
     pub(crate) own: Option<FileId>,
+    /// Called by a link, or by a path that is one: then what stands in PATH before the first such link has had its turn (a
+    /// counter, a filter, another wrapper), and only where there is nothing better behind is it what is meant.
+    pub(crate) by_link: bool,
     /// Wrappers above this one: from [`DEPTH_MAX`] on, scripts are passed over, since one of them leads back here.
     pub(crate) depth: u32,
 }
@@ -61,10 +64,15 @@ impl Search<'_> {
     /// A line that says what is missing.
     pub(crate) fn find(&self, name: &[u8]) -> Result<Found, String> {
         let shown = String::from_utf8_lossy(name).into_owned();
-        let (mut best, mut kept, mut removed) = ((Worth::Nothing, Vec::new()), Vec::new(), false);
+        let as_given = name.contains(&b'/').then(|| self.absolute(b"", name));
+        let leads_back = as_given.as_ref().is_some_and(|file| self.worth(file) == Worth::Own);
+        let by_link = self.by_link || leads_back;
+        let (mut front, mut behind) = ((Worth::Nothing, Vec::new()), (Worth::Nothing, Vec::new()));
+        let (mut kept, mut removed) = (Vec::new(), false);
         let wanted = base(name);
         for dir in self.path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
             let file = self.absolute(dir, wanted);
+            let best = if by_link && !removed { &mut front } else { &mut behind };
             // Once the real one is found, the rest only matters for what leads back here.
             let worth = if best.0 == Worth::Real { self.own_or_nothing(&file) } else { self.worth(&file) };
             if worth == Worth::Own {
@@ -73,16 +81,14 @@ impl Search<'_> {
             }
             kept.push(dir);
             if worth > best.0 {
-                best = (worth, file);
+                *best = (worth, file);
             }
         }
         let new_path = removed.then(|| kept.join(&b':'));
-        if name.contains(&b'/') {
-            let file = self.absolute(b"", name);
-            if self.worth(&file) != Worth::Own {
-                return Ok(Found { path: file, new_path });
-            }
+        if let Some(path) = as_given.filter(|_| !leads_back) {
+            return Ok(Found { path, new_path });
         }
+        let best = if front.0 > behind.0 { front } else { behind };
         if best.0 > Worth::Own && (self.depth < DEPTH_MAX || best.0 == Worth::Real) {
             return Ok(Found { path: best.1, new_path });
         }

@@ -34,10 +34,11 @@ pub fn daemon() -> Result<kiln_frame::Connection, String> {
 /// All of `kiln`, from a command line (`argv[0]` included) to an exit code; often it becomes another program instead.
 pub fn kiln(argv: &[&CStr]) -> i32 {
     kiln_frame::sys::guard_standard_descriptors();
+    let by_link = mode::is_by_link(argv);
     match mode::of(argv) {
-        Mode::Compiler { name, args } => compile::compile(name, args),
-        Mode::Tool { name, args } => compile::tool(name, args, None),
-        Mode::Local { heavy, name, args } => compile::tool(name, args, Some(heavy)),
+        Mode::Compiler { name, args } => compile::compile(name, args, by_link),
+        Mode::Tool { name, args } => compile::tool(name, args, None, by_link),
+        Mode::Local { heavy, name, args } => compile::tool(name, args, Some(heavy), by_link),
         Mode::Cli(args) => cli::heavy(args),
         Mode::Help => cli::print(cli::HELP),
         Mode::Version => cli::print(cli::VERSION),

@@ -30,7 +30,7 @@ pub(crate) enum Mode<'a> {
 /// Reads a whole command line, `argv[0]` included.
 pub(crate) fn of<'a>(argv: &'a [&'a CStr]) -> Mode<'a> {
     let Some((called, mut rest)) = argv.split_first() else { return Mode::Usage("called without a name".into()) };
-    if base(called.to_bytes()) != b"kiln" {
+    if is_by_link(argv) {
         return masquerade(called, rest);
     }
     while let Some((first, after)) = rest.split_first() {
@@ -47,6 +47,11 @@ pub(crate) fn of<'a>(argv: &'a [&'a CStr]) -> Mode<'a> {
         }
     }
     Mode::Help
+}
+
+/// Whether `argv[0]` is the name of another command: a masquerade link.
+pub(crate) fn is_by_link(argv: &[&CStr]) -> bool {
+    argv.first().is_some_and(|called| base(called.to_bytes()) != b"kiln")
 }
 
 fn masquerade<'a>(called: &'a CStr, args: &'a [&'a CStr]) -> Mode<'a> {

@@ -94,6 +94,31 @@ fn links_of_other_wrappers_are_passed_over_unless_there_is_nothing_else() {
 }
 
 #[test]
+fn what_stands_in_front_of_the_link_is_not_behind_it() {
+    let home = Home::new();
+    // Notes its calls and goes on to the next one of its name, as counters, filters and hooks in front of a compiler do.
+    home.script("front/gcc", "#!/bin/sh\nPATH=${PATH#*:} exec gcc \"$@\" front\n");
+    let real = says(&home, "real");
+    let run = |program: &str, path: &[&str]| {
+        let output = home.command(home.dir.join(program)).env("PATH", home.path(path)).arg("--version").output().unwrap();
+        said(&output)
+    };
+    let said_by = |said: &str| said.split('|').next().unwrap().to_owned();
+    let all = run("front/gcc", &["front", "masq", "real", "/bin"]);
+    assert_eq!((said_by(&all), all.ends_with("|--version front\n")), (real.clone(), true), "{all}");
+    // A hook that leaves PATH as it is and calls the link by its path.
+    home.script("hook/gcc", &format!("#!/bin/sh\nexec {} \"$@\"\n", home.dir.join("masq/gcc").display()));
+    assert_eq!(said_by(&run("hook/gcc", &["hook", "masq", "real", "/bin"])), real);
+    // Nothing behind the link, or a link that is not in PATH: what there is.
+    assert_eq!(said_by(&run("masq/gcc", &["real", "masq"])), real);
+    assert_eq!(said_by(&run("masq/gcc", &["real", "/bin"])), real);
+    // The launcher takes the name as the shell would.
+    let mut launcher = home.command(home.kiln());
+    launcher.env("PATH", home.path(&["real", "masq", "hook", "/bin"])).args(["gcc", "--version"]);
+    assert_eq!(said_by(&said(&launcher.output().unwrap())), real);
+}
+
+#[test]
 fn a_real_ccache_in_front_reaches_the_real_compiler() {
     let home = Home::new();
     fs::write(home.work("a.c"), "int f(void) { return 1; }\n").unwrap();
