@@ -13,6 +13,7 @@ mod read;
 mod reason;
 mod reference;
 mod response;
+mod several;
 mod source;
 mod table;
 mod words;
@@ -22,9 +23,10 @@ pub use invocation::{
     DepOptions, DepTarget, ForcedInclude, Invocation, Language, MacroOp, OnFailure, Output, OutputKind, Role, SearchDir, SearchKind,
 };
 pub use quick::quick_refusal;
-pub use read::{Request, parse};
+pub use read::{Request, parse, parse_all};
 pub use reason::{Reason, Refusal};
 pub use reference::reference;
+pub use several::{Link, LinkWord, Reading, SOURCES_MAX};
 pub use table::{
     Depend, Effect, Family, Opt, Reads, Side, Takes, assembler_options, cc1_options, find_option, options, shared_options,
 };

@@ -2,7 +2,8 @@
 //! no option table; says nothing when in doubt.
 
 use crate::reason::Reason;
-use crate::source::is_trial;
+use crate::source::{self, Kind, is_trial};
+use crate::table::Family;
 
 /// Options whose value is the next argument for every compiler that knows them; it is then no option whatever it looks
 /// like. The tables say the same, and a test compares.
@@ -127,6 +128,7 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
     let mut compiles = false;
     let mut preprocesses = None;
     let mut inputs = false;
+    let mut sources = 0;
     let mut valued = false;
     for arg in args {
         if std::mem::take(&mut valued) {
@@ -150,15 +152,19 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
             other if other.starts_with(b"-") => valued = VALUED.binary_search(&other).is_ok(),
             other => {
                 inputs = true;
-                if std::str::from_utf8(other).is_ok_and(is_trial) {
+                let path = std::str::from_utf8(other).unwrap_or_default();
+                if is_trial(path) {
                     return Some(Reason::Probe);
                 }
+                sources += usize::from(matches!(source::from_suffix(Family::Clang, true, path), Kind::Source(_)));
             }
         }
     }
     match (preprocesses, compiles, inputs) {
         (Some(reason), _, _) => Some(reason),
         (None, true, _) => None,
+        // Several sources may be compiled apart before the link.
+        (None, false, true) if sources > 1 => None,
         (None, false, true) => Some(Reason::Link),
         (None, false, false) => Some(Reason::NoSource),
     }

@@ -6,6 +6,7 @@ use crate::outputs::{self, Sides, Temps};
 use crate::pass;
 use crate::reason::{Reason, Refusal};
 use crate::response;
+use crate::several::{self, Reading};
 use crate::source::{self, Kind};
 use crate::table::{Depend, Effect, Family, Reads};
 use crate::words::{Names, Spelled, Word, Words};
@@ -39,51 +40,85 @@ impl std::fmt::Debug for Request<'_> {
     }
 }
 
-/// Reads a command. A refusal means: run it here, untouched, and cache nothing.
+/// Reads a command of one source. A refusal means: run it here, untouched, and cache nothing.
 ///
 /// # Errors
 /// Every command that is not one compile of one source with outputs that are all known, with the reason of the lowest
 /// rank that was found.
 pub fn parse(req: &Request<'_>) -> Result<Invocation, Refusal> {
+    let Reading { mut units, link } = parse_all(req)?;
+    match (units.pop(), units.is_empty(), link) {
+        (Some(unit), true, None) => Ok(unit),
+        (_, _, None) => Err(Refusal::new(Reason::MultipleSources, "several compiles")),
+        _ => Err(Refusal::new(Reason::Link, "several compiles and a link")),
+    }
+}
+
+/// Reads a command of any number of sources.
+///
+/// # Errors
+/// As [`parse`], and commands whose sources cannot be compiled one by one with the same outcome.
+pub fn parse_all(req: &Request<'_>) -> Result<Reading, Refusal> {
     let args = utf8_args(req.args)?;
     let expanded = response::expand(req.family, &args, req.read_file)?;
-    let mut state = State::new(req.family);
-    for word in Words::new(Names::Driver(req.family), &expanded.args) {
-        state.word(word);
+    let driver = Driver { family: req.family, cxx: req.cxx_driver, env: req.env, cwd: req.cwd };
+    if let Some(reading) = several::read(&driver, &expanded) {
+        return reading;
     }
-    pass::finish(&mut state);
-    let main = state.main_file(req.cxx_driver);
-    let language = main.as_ref().map_or(Language::C, |(_, language)| *language);
-    let environment = environment::read(req.env, req.cwd, language, state.forced_color);
-    let environment = match environment {
-        Ok(environment) => environment,
-        Err(refusal) => {
-            state.refuse_with(refusal);
-            environment::Environment::default()
+    let mut unit = driver.read(expanded.args)?;
+    unit.args = args;
+    unit.response_files = expanded.files;
+    Ok(Reading { units: vec![unit], link: None })
+}
+
+/// What is the same for all units of a command.
+#[derive(Debug)]
+pub(crate) struct Driver<'a> {
+    pub(crate) family: Family,
+    pub(crate) cxx: bool,
+    pub(crate) env: &'a [(Vec<u8>, Vec<u8>)],
+    pub(crate) cwd: &'a str,
+}
+
+impl Driver<'_> {
+    /// Reads a command of one source, response files expanded.
+    pub(crate) fn read(&self, args: Vec<String>) -> Result<Invocation, Refusal> {
+        let mut state = State::new(self.family);
+        for word in Words::new(Names::Driver(self.family), &args) {
+            state.word(word);
         }
-    };
-    let pwd = environment.sent.iter().find(|(name, _)| name == "PWD").map_or(req.cwd, |(_, value)| value.as_str());
-    let outputs = state.outputs(main.as_ref(), pwd);
-    if let Some(refusal) = state.refused {
-        return Err(refusal);
+        pass::finish(&mut state);
+        let main = state.main_file(self.cxx);
+        let language = main.as_ref().map_or(Language::C, |(_, language)| *language);
+        let environment = match environment::read(self.env, self.cwd, language, state.forced_color) {
+            Ok(environment) => environment,
+            Err(refusal) => {
+                state.refuse_with(refusal);
+                environment::Environment::default()
+            }
+        };
+        let pwd = environment.sent.iter().find(|(name, _)| name == "PWD").map_or(self.cwd, |(_, value)| value.as_str());
+        let outputs = state.outputs(main.as_ref(), pwd);
+        if let Some(refusal) = state.refused {
+            return Err(refusal);
+        }
+        let (Some((source, _)), Some(outputs)) = (main, outputs) else {
+            return Err(Refusal::new(Reason::NoSource, "no source file"));
+        };
+        let mut invocation = state.invocation;
+        invocation.args.clone_from(&args);
+        invocation.expanded = args;
+        invocation.source = source;
+        invocation.language = language;
+        invocation.output_kind = outputs.kind;
+        invocation.outputs = outputs.files;
+        invocation.dep = outputs.dep;
+        invocation.input_files.extend(outputs.profile_inputs);
+        invocation.forced_color = state.forced_color;
+        invocation.env = environment.sent;
+        invocation.terminal_env = environment.terminal;
+        Ok(invocation)
     }
-    let (Some((source, _)), Some(outputs)) = (main, outputs) else {
-        return Err(Refusal::new(Reason::NoSource, "no source file"));
-    };
-    let mut invocation = state.invocation;
-    invocation.args = args;
-    invocation.expanded = expanded.args;
-    invocation.response_files = expanded.files;
-    invocation.source = source;
-    invocation.language = language;
-    invocation.output_kind = outputs.kind;
-    invocation.outputs = outputs.files;
-    invocation.dep = outputs.dep;
-    invocation.input_files.extend(outputs.profile_inputs);
-    invocation.forced_color = state.forced_color;
-    invocation.env = environment.sent;
-    invocation.terminal_env = environment.terminal;
-    Ok(invocation)
 }
 
 fn utf8_args(args: &[Vec<u8>]) -> Result<Vec<String>, Refusal> {

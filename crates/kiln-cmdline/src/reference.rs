@@ -31,8 +31,11 @@ const HEAD: &str = "\
 Generated from the tables of kiln-cmdline; a test keeps it fresh. What is in no table is refused as `unknown-option`: it may
 write a file nobody expects, so the command runs here, as it was given.
 
-A compile is distributed and cached when it makes one object (`-c`) or one assembly file (`-S`) from one source in C, C++,
+A compile is distributed and cached when it makes an object (`-c`) or an assembly file (`-S`) of each source in C, C++,
 Objective-C, Objective-C++ or assembly, and every option and variable is in the tables below without a reason against it.
+Several sources in one command are compiled apart. A command that links as well is split where it has more than one source and
+writes nothing but the program: the objects are made apart and linked here. One source compiled and linked at once stays here:
+configure scripts try such commands by the thousand, and they are over sooner than a question would be.
 ";
 
 fn reasons(out: &mut String) {

@@ -62,6 +62,11 @@ impl<'a> Words<'a> {
     pub(crate) fn new(names: Names, args: &'a [String]) -> Self {
         Words { names, args, at: 0, only_inputs: false }
     }
+
+    /// How many arguments were taken.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
 }
 
 impl<'a> Iterator for Words<'a> {

@@ -1,7 +1,7 @@
 //! From a wrapper's request to an action: read the command line, find the toolchain and the inputs, build the root. Blocks.
 
 use kiln_cas::{Action, Command, Digest, TreeBuilder};
-use kiln_cmdline::{Family, Invocation, Refusal, Request};
+use kiln_cmdline::{Family, Invocation, Link, Refusal, Request};
 use kiln_frame::Compile;
 use kiln_sandbox::KILN_ROOT;
 use kiln_toolchain::{LookupEnv, NATIVE_SPECS_PATH, Native, Toolchain, names_native};
@@ -85,6 +85,14 @@ pub(crate) struct Analysed {
     pub(crate) inputs: Vec<String>,
 }
 
+/// What a command comes to.
+pub(crate) struct Work {
+    /// At least one.
+    pub(crate) units: Vec<Analysed>,
+    /// What follows if all of them succeed.
+    pub(crate) link: Option<Link>,
+}
+
 /// What the analysis needs of the daemon.
 pub(crate) struct Analyst<'a> {
     pub(crate) files: &'a Files,
@@ -94,7 +102,7 @@ pub(crate) struct Analyst<'a> {
 
 impl Analyst<'_> {
     /// Reads a request to its end.
-    pub(crate) fn analyse(&self, request: &Compile, epoch: Epoch) -> Result<Analysed, Refused> {
+    pub(crate) fn analyse(&self, request: &Compile, epoch: Epoch) -> Result<Work, Refused> {
         let compiler = text(&request.compiler)?;
         let cwd = text(&request.cwd)?;
         let env = split_env(&request.env);
@@ -104,7 +112,7 @@ impl Analyst<'_> {
         let driver = Path::new(compiler);
         let first = self.toolchain(driver, &lookup, epoch)?;
         let env = self.without_idle_library_path(env, &first, cwd, epoch);
-        let unit = kiln_cmdline::parse(&Request {
+        let reading = kiln_cmdline::parse_all(&Request {
             family: match first.family {
                 kiln_toolchain::Family::Gcc => Family::Gcc,
                 kiln_toolchain::Family::Clang => Family::Clang,
@@ -115,15 +123,47 @@ impl Analyst<'_> {
             cwd,
             read_file: &|path| read_response_file(&absolute(cwd, path)),
         })?;
+        let units = reading.units.into_iter().map(|unit| self.unit(unit, &first, driver, &lookup, cwd, epoch));
+        let units: Vec<Analysed> = units.collect::<Result<_, _>>()?;
+        self.check_apart(&units, cwd, epoch)?;
+        Ok(Work { units, link: reading.link })
+    }
+
+    fn unit(
+        &self,
+        unit: Invocation,
+        first: &Arc<Toolchain>,
+        driver: &Path,
+        lookup: &LookupEnv,
+        cwd: &str,
+        epoch: Epoch,
+    ) -> Result<Analysed, Refused> {
         let args = lookup_args(&unit.probe_args);
         let toolchain = match args.is_empty() {
-            true => first,
-            false => self.toolchain(driver, &LookupEnv { args, ..lookup }, epoch)?,
+            true => Arc::clone(first),
+            false => self.toolchain(driver, &LookupEnv { args, ..lookup.clone() }, epoch)?,
         };
         if let Some(name) = unit.toolchain_files.first() {
             return Err(Refused::new("toolchain-file", name.clone()));
         }
         self.build(unit, toolchain, cwd, epoch)
+    }
+
+    /// Of several units none reads what another writes: the driver runs them one after the other, here they run at once.
+    fn check_apart(&self, units: &[Analysed], cwd: &str, epoch: Epoch) -> Result<(), Refused> {
+        if units.len() < 2 {
+            return Ok(());
+        }
+        let read: BTreeSet<&str> = units.iter().flat_map(|unit| unit.inputs.iter().map(String::as_str)).collect();
+        for output in units.iter().flat_map(|unit| &unit.unit.outputs) {
+            let path = absolute(cwd, &output.path);
+            if let WalkEnd::File(path) = self.files.walk(&path, epoch, &mut |_| {})
+                && read.contains(path.as_str())
+            {
+                return Err(Refused::new("output-clash", path));
+            }
+        }
+        Ok(())
     }
 
     fn toolchain(&self, driver: &Path, env: &LookupEnv, epoch: Epoch) -> Result<Arc<Toolchain>, Refused> {

@@ -18,6 +18,7 @@ mod listen;
 mod local;
 mod reply;
 mod root;
+mod several;
 mod slots;
 mod stats;
 mod toolchains;

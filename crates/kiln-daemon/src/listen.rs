@@ -114,7 +114,7 @@ async fn send(wire: &Wire, reply: &Reply, fds: &[OwnedFd]) -> Result<(), WireErr
         tracing::error!("a reply cannot be sent: {error}");
         bytes.clear();
         // Never nothing: the wrapper runs its compiler itself.
-        let instead = RunLocally { reason: "reply-too-large".to_owned(), token: None, warning: None };
+        let instead = RunLocally { reason: "reply-too-large".to_owned(), token: None, warning: None, rest: None };
         Reply::RunLocally(instead).encode(&mut bytes, 0)?;
         return wire.send(&bytes, &[]).await;
     }

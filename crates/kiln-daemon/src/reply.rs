@@ -26,7 +26,7 @@ pub(crate) struct ResultFile {
 }
 
 /// A finished unit, verified.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct UnitResult {
     pub(crate) exit_code: i32,
     pub(crate) stdout: Bytes,
@@ -43,26 +43,38 @@ pub(crate) struct Delivery {
 /// gcc's driver and clang both pass on what the assembler says in this form.
 const ASSEMBLER_MARK: &[u8] = b"Assembler messages:";
 
-/// Packs a result.
+/// Packs the results of a command's units, in the driver's order.
 ///
 /// # Errors
 /// When memory for a large output cannot be had.
-pub(crate) fn deliver(unit: &Invocation, result: UnitResult, warning: Option<String>) -> io::Result<Delivery> {
-    let removed = removed(unit, &result);
+pub(crate) fn deliver(parts: Vec<(&Invocation, UnitResult)>, warning: Option<String>) -> io::Result<Delivery> {
     let mut packer = Packer { fds: Vec::new(), inline: 0 };
-    let stdout = packer.pack(Contents::Bytes(result.stdout))?;
-    let stderr = packer.pack(Contents::Bytes(result.stderr))?;
-    let main = unit.main_output().path.as_str();
-    let mut files = result.files;
-    // Side files first: whoever sees the object sees all of its result.
-    files.sort_by_key(|file| file.path == main);
-    let mut outputs = Vec::with_capacity(files.len());
-    for file in files {
-        outputs.push(OutputFile { path: file.path.into_bytes(), executable: file.executable, data: packer.pack(file.contents)? });
+    // The first failure is the driver's own code; an exit status has eight bits.
+    let exit_code = parts.iter().map(|(_, result)| result.exit_code).find(|code| *code != 0).unwrap_or(0);
+    let stdout = packer.pack(Contents::Bytes(joined(&parts, |result| &result.stdout)))?;
+    let stderr = packer.pack(Contents::Bytes(joined(&parts, |result| &result.stderr)))?;
+    let (mut outputs, mut removes) = (Vec::new(), Vec::new());
+    for (unit, result) in parts {
+        removes.extend(removed(unit, &result));
+        let main = unit.main_output().path.as_str();
+        let mut files = result.files;
+        // Side files first: whoever sees the object sees all of its result.
+        files.sort_by_key(|file| file.path == main);
+        for file in files {
+            let (is_main, data) = (file.path == main, packer.pack(file.contents)?);
+            outputs.push(OutputFile { path: file.path.into_bytes(), executable: file.executable, is_main, data });
+        }
     }
-    // An exit status has eight bits.
-    let ending = Ending::Exit((result.exit_code & 0xff) as u8);
-    Ok(Delivery { done: Done { ending, stdout, stderr, outputs, removed, warning }, fds: packer.fds })
+    let ending = Ending::Exit((exit_code & 0xff) as u8);
+    Ok(Delivery { done: Done { ending, stdout, stderr, outputs, removed: removes, warning }, fds: packer.fds })
+}
+
+/// A stream of all parts, one after the other.
+fn joined(parts: &[(&Invocation, UnitResult)], stream: impl Fn(&UnitResult) -> &Bytes) -> Bytes {
+    match parts {
+        [(_, result)] => stream(result).clone(),
+        _ => parts.iter().flat_map(|(_, result)| stream(result).to_vec()).collect(),
+    }
 }
 
 /// Older files that the failed compiler would have removed.

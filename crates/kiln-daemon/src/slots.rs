@@ -116,6 +116,16 @@ pub(crate) struct Holders {
 impl Holders {
     /// Lets process `pid` hold `permit` until it ends, and names the slot. `None`: the process is gone already.
     pub(crate) fn hold(self: &Arc<Holders>, pid: i32, permit: Permit) -> Option<Vec<u8>> {
+        self.hold_then(pid, permit, || {})
+    }
+
+    /// The same, and does `then` when the process has ended; not if the daemon ends before.
+    pub(crate) fn hold_then(
+        self: &Arc<Holders>,
+        pid: i32,
+        held: impl Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Option<Vec<u8>> {
         let watch = pidfd(pid)?;
         let token = token()?;
         self.lock().insert(token.clone(), pid);
@@ -125,7 +135,8 @@ impl Holders {
             // A pidfd becomes readable when its process ends.
             let _ = watch.ready(Interest::READABLE).await;
             holders.lock().remove(&name);
-            drop(permit);
+            drop(held);
+            then();
         });
         Some(token)
     }

@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 use kiln_cas::Digest;
+use kiln_cmdline::Invocation;
 use kiln_frame::{Compile, Hello, Reply, RunLocally, Slot, Terminal};
 use kiln_proto::convert::digest_from_wire;
 use kiln_proto::reapi::ActionResult;
 use kiln_worker::CancelSwitch;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::analyse::{Analysed, Analyst, Refused};
+use crate::analyse::{Analysed, Analyst, Refused, Work};
 use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
 use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
@@ -19,6 +21,7 @@ use crate::inputs::Form;
 use crate::journal::{self, Attempt, Unit};
 use crate::local::LocalError;
 use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
+use crate::several;
 use crate::slots::Permit;
 
 /// A final reply and the descriptors that go with it.
@@ -47,7 +50,7 @@ struct Finished {
 }
 
 /// Why a unit has no result here.
-enum Unfinished {
+pub(crate) enum Unfinished {
     /// The wrapper runs the compiler itself, under a slot.
     Plainly { reason: String },
     /// The user wants to know.
@@ -60,45 +63,76 @@ pub(crate) async fn slot(daemon: &Arc<Daemon>, slot: &Slot, pid: Option<i32>) ->
     Answer::plain(Reply::RunLocally(run_plainly(daemon, &slot.reason, slot.heavy, slot.under_slot.as_deref(), pid).await))
 }
 
+/// Who asks, and how he wants to be served.
+pub(crate) struct Caller {
+    pub(crate) terminal: Option<Terminal>,
+    pub(crate) fallback: Fallback,
+    pub(crate) under_slot: Option<Vec<u8>>,
+    pub(crate) pid: Option<i32>,
+    pub(crate) compiler: Vec<u8>,
+    /// Where his compiler would put its temporary files.
+    pub(crate) temporary: PathBuf,
+}
+
+impl Caller {
+    fn of(request: &Compile, daemon: &Daemon, pid: Option<i32>) -> Caller {
+        Caller {
+            terminal: request.terminal,
+            fallback: fallback_of(request).unwrap_or(daemon.settings.fallback),
+            under_slot: request.under_slot.clone(),
+            pid,
+            compiler: request.compiler.clone(),
+            temporary: several::temporary_dir(&request.env),
+        }
+    }
+}
+
 /// Answers a compile request.
 pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compile, pid: Option<i32>) -> Answer {
     let started = Instant::now();
     daemon.counters.count(|stats| stats.requests += 1);
     let mut story = story(&request);
-    let fallback = fallback_of(&request).unwrap_or(daemon.settings.fallback);
-    let terminal = request.terminal;
-    let under_slot = request.under_slot.clone();
+    let caller = Caller::of(&request, daemon, pid);
+    let plainly = async |reason: &str, heavy: bool| {
+        let run = run_plainly(daemon, reason, heavy, caller.under_slot.as_deref(), pid).await;
+        Answer::plain(Reply::RunLocally(run))
+    };
     let analysed = analyse(daemon, hello, request).await;
     story.analyse_us = started.elapsed().as_micros() as u64;
-    let answer = match analysed {
+    let (answer, mut stories) = match analysed {
         Err(refused) => {
             daemon.counters.refused(&refused.reason);
             story.went = "refused".to_owned();
             story.reason = format!("{}: {}", refused.reason, refused.detail);
-            let run = run_plainly(daemon, &refused.reason, refused.heavy, under_slot.as_deref(), pid).await;
-            Answer::plain(Reply::RunLocally(run))
+            (plainly(&refused.reason, refused.heavy).await, vec![story])
         }
-        Ok(unit) => {
-            tell(&mut story, &unit);
-            count_form(daemon, &unit.form);
-            let outcome = finish(daemon, Arc::new(unit), terminal, fallback, &mut story).await;
-            match outcome {
+        Ok(work) => {
+            let mut stories: Vec<Unit> = work.units.iter().map(|unit| tell(&story, unit)).collect();
+            for unit in &work.units {
+                count_form(daemon, &unit.form);
+            }
+            let answer = match finish(daemon, work, &caller, &mut stories).await {
                 Ok(answer) => answer,
                 Err(Unfinished::Fail(text)) => {
-                    story.went = "failed-by-policy".to_owned();
+                    stories.iter_mut().for_each(|story| story.went = "failed-by-policy".to_owned());
                     Answer::plain(Reply::Fail(text))
                 }
                 Err(Unfinished::Plainly { reason }) => {
-                    story.went = "local".to_owned();
-                    story.reason.clone_from(&reason);
-                    daemon.counters.count(|stats| stats.local += 1);
-                    Answer::plain(Reply::RunLocally(run_plainly(daemon, &reason, true, under_slot.as_deref(), pid).await))
+                    for story in &mut stories {
+                        story.went = "local".to_owned();
+                        story.reason.clone_from(&reason);
+                    }
+                    daemon.counters.count(|stats| stats.local += stories.len() as u64);
+                    plainly(&reason, true).await
                 }
-            }
+            };
+            (answer, stories)
         }
     };
-    story.total_ms = started.elapsed().as_millis() as u64;
-    daemon.journal.add(story);
+    for mut story in stories.drain(..) {
+        story.total_ms = started.elapsed().as_millis() as u64;
+        daemon.journal.add(story);
+    }
     answer
 }
 
@@ -112,7 +146,9 @@ fn story(request: &Compile) -> Unit {
     }
 }
 
-fn tell(story: &mut Unit, unit: &Analysed) {
+/// The story of one unit of the command.
+fn tell(story: &Unit, unit: &Analysed) -> Unit {
+    let mut story = story.clone();
     story.source.clone_from(&unit.unit.source);
     story.output.clone_from(&unit.unit.main_output().path);
     story.action = unit.action_digest.to_string();
@@ -124,6 +160,7 @@ fn tell(story: &mut Unit, unit: &Analysed) {
         Form::Scanned => "scanned".to_owned(),
         Form::Listed(why) => format!("listed: {why}"),
     };
+    story
 }
 
 fn count_form(daemon: &Daemon, form: &Form) {
@@ -147,7 +184,7 @@ fn fallback_of(request: &Compile) -> Option<Fallback> {
     }
 }
 
-async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile) -> Result<Analysed, Refused> {
+async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile) -> Result<Work, Refused> {
     let cwd = hello.view.cwd;
     let epoch = daemon.files.begin();
     let permit = daemon.light.acquire().await;
@@ -172,7 +209,13 @@ async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile) -> Resul
 }
 
 /// The wrapper runs its compiler itself; a heavy one waits for a slot.
-async fn run_plainly(daemon: &Arc<Daemon>, reason: &str, heavy: bool, under_slot: Option<&[u8]>, pid: Option<i32>) -> RunLocally {
+pub(crate) async fn run_plainly(
+    daemon: &Arc<Daemon>,
+    reason: &str,
+    heavy: bool,
+    under_slot: Option<&[u8]>,
+    pid: Option<i32>,
+) -> RunLocally {
     let nested = under_slot.is_some_and(|token| daemon.holders.is_held(token));
     let token = match (heavy && !nested, pid) {
         (true, Some(pid)) => match daemon.heavy.acquire().await {
@@ -181,24 +224,59 @@ async fn run_plainly(daemon: &Arc<Daemon>, reason: &str, heavy: bool, under_slot
         },
         _ => None,
     };
-    RunLocally { reason: reason.to_owned(), token, warning: None }
+    RunLocally { reason: reason.to_owned(), token, warning: None, rest: None }
 }
 
-/// Brings an analysed unit to its reply; once more for a terminal, where there is something to say.
-async fn finish(
+/// Brings the units of a command to its reply.
+async fn finish(daemon: &Arc<Daemon>, work: Work, caller: &Caller, stories: &mut [Unit]) -> Result<Answer, Unfinished> {
+    let Work { units, link } = work;
+    let alone = units.len() == 1 && link.is_none();
+    let runs = units.into_iter().zip(stories).map(|(unit, story)| finish_unit(daemon, Arc::new(unit), caller, alone, story));
+    let mut parts = futures::future::try_join_all(runs).await?;
+    let warning = parts.iter_mut().find_map(|(_, finished)| finished.warning.take());
+    let mut parts: Vec<_> = parts.iter_mut().map(|(unit, finished)| (&unit.unit, std::mem::take(&mut finished.result))).collect();
+    if let Some(link) = link {
+        if parts.iter().all(|(_, result)| result.exit_code == 0) {
+            return several::link(daemon, &link, parts, warning, caller).await;
+        }
+        // Nothing is linked, and the objects that were made go as the driver's temporary files would.
+        parts.iter_mut().for_each(|(_, result)| result.files.clear());
+        let mut answer = delivered(parts, warning)?;
+        if let Reply::Done(done) = &mut answer.reply {
+            done.removed.clear();
+        }
+        return Ok(answer);
+    }
+    delivered(parts, warning)
+}
+
+fn delivered(parts: Vec<(&Invocation, UnitResult)>, warning: Option<String>) -> Result<Answer, Unfinished> {
+    let packed = deliver(parts, warning).map_err(|error| {
+        tracing::error!("a result cannot be handed over: {error}");
+        Unfinished::Plainly { reason: "delivery".to_owned() }
+    })?;
+    let Delivery { done, fds } = packed;
+    Ok(Answer { reply: Reply::Done(Box::new(done)), fds })
+}
+
+/// Brings an analysed unit to its result; once more for a terminal, where there is something to say.
+async fn finish_unit(
     daemon: &Arc<Daemon>,
     unit: Arc<Analysed>,
-    terminal: Option<Terminal>,
-    fallback: Fallback,
+    caller: &Caller,
+    alone: bool,
     story: &mut Unit,
-) -> Result<Answer, Unfinished> {
-    let mut finished = obtain(daemon, &unit, fallback, story).await?;
+) -> Result<(Arc<Analysed>, Finished), Unfinished> {
+    let mut finished = obtain(daemon, &unit, caller.fallback, story).await?;
+    if !alone && several::driver_speaks(&finished.result.stderr) {
+        return Err(Unfinished::Plainly { reason: "driver-message".to_owned() });
+    }
     let mut model = unit;
-    if let Some(terminal) = terminal
+    if let Some(terminal) = caller.terminal
         && !finished.result.stderr.is_empty()
     {
         let colours = Arc::new(Arc::unwrap_or_clone(model).for_terminal(terminal));
-        finished = obtain(daemon, &colours, fallback, story).await?;
+        finished = obtain(daemon, &colours, caller.fallback, story).await?;
         model = colours;
     }
     let exit_code = finished.result.exit_code;
@@ -218,12 +296,7 @@ async fn finish(
         }
         stats.failed += u64::from(exit_code != 0);
     });
-    let packed = deliver(&model.unit, finished.result, finished.warning);
-    let Delivery { done, fds } = packed.map_err(|error| {
-        tracing::error!("a result cannot be handed over: {error}");
-        Unfinished::Plainly { reason: "delivery".to_owned() }
-    })?;
-    Ok(Answer { reply: Reply::Done(Box::new(done)), fds })
+    Ok((model, finished))
 }
 
 /// A result of the action, from wherever it can be had.

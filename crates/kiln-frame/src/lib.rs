@@ -56,6 +56,7 @@ pub use reply::Done;
 pub use reply::Ending;
 pub use reply::OutputFile;
 pub use reply::Reply;
+pub use reply::Rest;
 pub use reply::RunLocally;
 pub use view::FileId;
 pub use view::Identity;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Version of the messages. Part of the socket's name, so two versions never meet by accident.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest body of one frame, in bytes.
 ///

@@ -48,6 +48,8 @@ pub struct OutputFile {
     pub path: Vec<u8>,
     /// Whether the compiler made it executable.
     pub executable: bool,
+    /// Whether it is what the command is for: an object or assembly, which the compilers write in another manner than the rest.
+    pub is_main: bool,
     /// Its content.
     pub data: Data,
 }
@@ -61,7 +63,7 @@ pub struct Done {
     pub stdout: Data,
     /// What it wrote to stderr.
     pub stderr: Data,
-    /// Files to commit, in this order: side files first, the object last.
+    /// Files to commit, in this order: of each source the side files first, the object last.
     pub outputs: Vec<OutputFile>,
     /// Files that the compiler would have removed (an output of a failed compile), removed before anything is written.
     pub removed: Vec<Vec<u8>>,
@@ -79,6 +81,19 @@ pub struct RunLocally {
     pub token: Option<Vec<u8>>,
     /// One line for the user, printed after `kiln: `.
     pub warning: Option<String>,
+    /// Set where parts of the command ran elsewhere: what is left of it.
+    pub rest: Option<Rest>,
+}
+
+/// The link of a command that compiles and links, its objects made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// The arguments after argv\[0\], in place of the command's own.
+    pub args: Vec<Vec<u8>>,
+    /// What the compiles wrote to stdout.
+    pub stdout: Vec<u8>,
+    /// What they wrote to stderr.
+    pub stderr: Vec<u8>,
 }
 
 /// What the daemon says to a request.
@@ -153,6 +168,7 @@ impl Done {
         put_list(out, &self.outputs, |out, file| {
             put_bytes(out, &file.path);
             put_u8(out, file.executable.into());
+            put_u8(out, file.is_main.into());
             file.data.put(out);
         });
         put_list(out, &self.removed, |out, path| put_bytes(out, path));
@@ -172,8 +188,13 @@ impl Done {
             ending,
             stdout: Data::get(body, fds)?,
             stderr: Data::get(body, fds)?,
-            outputs: body.list(10, |body| {
-                Ok(OutputFile { path: output_path(body)?, executable: body.bool("output mode")?, data: Data::get(body, fds)? })
+            outputs: body.list(11, |body| {
+                Ok(OutputFile {
+                    path: output_path(body)?,
+                    executable: body.bool("output mode")?,
+                    is_main: body.bool("output role")?,
+                    data: Data::get(body, fds)?,
+                })
             })?,
             removed: body.list(4, output_path)?,
             warning: body.option("warning", |body| body.text("warning"))?,
@@ -200,6 +221,18 @@ impl Done {
     }
 }
 
+impl Rest {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_list(out, &self.args, |out, arg| put_bytes(out, arg));
+        put_bytes(out, &self.stdout);
+        put_bytes(out, &self.stderr);
+    }
+
+    fn get(body: &mut Reader<'_>) -> Result<Rest, FrameError> {
+        Ok(Rest { args: body.list(4, |body| body.c_bytes("argument"))?, stdout: body.bytes()?, stderr: body.bytes()? })
+    }
+}
+
 impl Reply {
     /// Appends the frame to `out`; `fds` descriptors will be sent with it.
     ///
@@ -212,6 +245,7 @@ impl Reply {
                 put_bytes(out, run.reason.as_bytes());
                 put_option(out, run.token.as_ref(), |out, token| put_bytes(out, token));
                 put_option(out, run.warning.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
+                put_option(out, run.rest.as_ref(), |out, rest| rest.put(out));
             }),
             Reply::Done(done) => frame::encode(out, kind::DONE, fds, |out| done.put(out)),
             Reply::Answer(json) => frame::encode(out, kind::ANSWER, fds, |out| put_bytes(out, json.as_bytes())),
@@ -232,6 +266,7 @@ impl Reply {
                 reason: body.text("reason")?,
                 token: body.option("slot token", |body| body.c_bytes("slot token"))?,
                 warning: body.option("warning", |body| body.text("warning"))?,
+                rest: body.option("rest", Rest::get)?,
             }),
             kind::DONE => Reply::Done(Box::new(Done::get(&mut body, frame.fds.len())?)),
             kind::ANSWER => Reply::Answer(body.text("answer")?),

@@ -24,6 +24,7 @@ use kiln_frame::OutputFile;
 use kiln_frame::PROTOCOL_VERSION;
 use kiln_frame::Reply;
 use kiln_frame::Request;
+use kiln_frame::Rest;
 use kiln_frame::RunLocally;
 use kiln_frame::Slot;
 use kiln_frame::Terminal;
@@ -81,17 +82,18 @@ fn replies() -> Vec<Reply> {
         stdout: Data::Inline(vec![]),
         stderr: part(70_000),
         outputs: vec![
-            OutputFile { path: b"a.d".to_vec(), executable: false, data: Data::Inline(b"a.o: a.c\n".to_vec()) },
-            OutputFile { path: b"/x/a.o".to_vec(), executable: true, data: part(1) },
+            OutputFile { path: b"a.d".to_vec(), executable: false, is_main: false, data: Data::Inline(b"a.o: a.c\n".to_vec()) },
+            OutputFile { path: b"/x/a.o".to_vec(), executable: true, is_main: true, data: part(1) },
         ],
         removed: vec![b"a.gcno".to_vec()],
         warning: Some("a worker was lost".into()),
     };
+    let rest = Rest { args: vec![b"-o".to_vec(), vec![]], stdout: vec![0], stderr: b"a.c:1: warning\n".to_vec() };
     let killed = Done { ending: Ending::Signal(11), outputs: vec![], removed: vec![], warning: None, ..done.clone() };
     vec![
         Reply::Wait,
-        Reply::RunLocally(RunLocally { reason: "link".into(), token: Some(b"t-1".to_vec()), warning: None }),
-        Reply::RunLocally(RunLocally { reason: "farm-full".into(), token: None, warning: Some("w".into()) }),
+        Reply::RunLocally(RunLocally { reason: "link".into(), token: Some(b"t-1".to_vec()), warning: None, rest: None }),
+        Reply::RunLocally(RunLocally { reason: "farm-full".into(), token: None, warning: Some("w".into()), rest: Some(rest) }),
         Reply::Done(Box::new(done)),
         Reply::Done(Box::new(killed)),
         Reply::Answer("{\"ok\":true}".into()),
@@ -209,7 +211,7 @@ fn refused(change: impl FnOnce(&mut Done), because: &'static str) {
 
 #[test]
 fn results_that_no_compile_has_are_refused() {
-    let file = |path: &[u8]| OutputFile { path: path.to_vec(), executable: false, data: Data::Inline(vec![]) };
+    let file = |path: &[u8]| OutputFile { path: path.to_vec(), executable: false, is_main: false, data: Data::Inline(vec![]) };
     refused(|done| done.ending = Ending::Signal(0), "signal");
     refused(|done| done.ending = Ending::Signal(65), "signal");
     refused(|done| done.stdout = Data::Fd { index: 2, offset: 0, len: 1 }, "descriptor index");

@@ -30,3 +30,8 @@ fn outputs_are_those_of_a_local_compile() {
 fn messages_and_ends_are_those_of_a_local_compile() {
     check("messages");
 }
+
+#[test]
+fn forms_of_commands_come_to_what_they_do_locally() {
+    check("forms");
+}

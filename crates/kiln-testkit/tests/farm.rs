@@ -5,8 +5,6 @@
 mod builds;
 #[path = "farm/client.rs"]
 mod client;
-#[path = "farm/forms.rs"]
-mod forms;
 #[path = "farm/fresh.rs"]
 mod fresh;
 #[path = "farm/services.rs"]

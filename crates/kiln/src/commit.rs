@@ -29,7 +29,6 @@ use std::path::PathBuf;
 
 use kiln_frame::Data;
 use kiln_frame::Done;
-use kiln_frame::Ending;
 use kiln_frame::OutputFile;
 use kiln_frame::sys;
 use kiln_frame::sys::SignalsHeld;
@@ -69,9 +68,8 @@ impl Target {
         }
     }
 
-    /// `is_main`: the last output of a command that succeeded, which the command is for.
-    fn manner(&self, file: &OutputFile, is_main: bool) -> Manner {
-        match (self.is_clang, is_main) {
+    fn manner(&self, file: &OutputFile) -> Manner {
+        match (self.is_clang, file.is_main) {
             (true, true) => Manner::Rename,
             (false, true) if !self.is_text => Manner::Unlink,
             (false, false) if file.path.ends_with(b".dwo") => Manner::Unlink,
@@ -114,10 +112,7 @@ fn put_files(done: &Done, fds: &[OwnedFd], target: &Target) -> io::Result<()> {
     let mut steps: Vec<Step<'_>> = Vec::with_capacity(done.outputs.len());
     let mut result = Ok(());
     for (at, file) in done.outputs.iter().enumerate() {
-        // A command that failed has no main output: what it leaves are side files.
-        let is_main = at + 1 == done.outputs.len() && done.ending == Ending::Exit(0);
-        let manner = target.manner(file, is_main);
-        match prepare(file, manner, at, fds) {
+        match prepare(file, target.manner(file), at, fds) {
             Ok(step) => steps.push(step),
             Err(error) => {
                 result = Err(error);

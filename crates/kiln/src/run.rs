@@ -29,26 +29,32 @@ pub(crate) struct Command<'a> {
 
 impl Command<'_> {
     /// Executes the command, with the slot's token where one was granted. Never returns.
-    pub(crate) fn exec(mut self, slot: Option<&[u8]>) -> ! {
+    pub(crate) fn exec(self, slot: Option<&[u8]>) -> ! {
+        let args = self.args;
+        self.exec_with(args, slot)
+    }
+
+    /// The same with other arguments.
+    pub(crate) fn exec_with(mut self, args: &[&CStr], slot: Option<&[u8]>) -> ! {
         let plain = self.env.clone();
         self.env.set(name::DEPTH, (self.depth + 1).to_string().as_bytes());
         if let Some(token) = slot {
             self.env.set(name::SLOT, &slot_value(token));
         }
-        let error = self.try_exec(&self.env);
+        let error = self.try_exec(args, &self.env);
         // Two more variables can be what the kernel's limit has no room for.
-        let error = if error.raw_os_error() == Some(ARGUMENTS_TOO_LONG) { self.try_exec(&plain) } else { error };
+        let error = if error.raw_os_error() == Some(ARGUMENTS_TOO_LONG) { self.try_exec(args, &plain) } else { error };
         notice::line(&format!("cannot run {}: {error}", String::from_utf8_lossy(self.program)));
         std::process::exit(if error.kind() == io::ErrorKind::NotFound { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE })
     }
 
-    fn try_exec(&self, env: &Environment) -> io::Error {
+    fn try_exec(&self, args: &[&CStr], env: &Environment) -> io::Error {
         let program = match sys::c_string(self.program) {
             Ok(program) => program,
             Err(error) => return error,
         };
         let env = env.c_strings();
-        let argv: Vec<&CStr> = [program.as_c_str()].into_iter().chain(self.args.iter().copied()).collect();
+        let argv: Vec<&CStr> = [program.as_c_str()].into_iter().chain(args.iter().copied()).collect();
         let error = sys::exec(&program, &argv, &env);
         if error.raw_os_error() != Some(NOT_A_PROGRAM) {
             return error;

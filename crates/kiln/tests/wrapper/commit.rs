@@ -134,9 +134,11 @@ fn compare(compiler: &str, name: &str, args: &[&str], outputs: &[&str]) {
         let mut answer = done(&[]);
         answer.outputs = made
             .iter()
-            .map(|(path, bytes)| kiln_frame::OutputFile {
+            .enumerate()
+            .map(|(at, (path, bytes))| kiln_frame::OutputFile {
                 path: path.clone().into_bytes(),
                 executable: false,
+                is_main: at + 1 == made.len(),
                 data: Data::Inline(bytes.clone()),
             })
             .collect();

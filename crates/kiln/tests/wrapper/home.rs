@@ -222,18 +222,19 @@ pub(crate) fn send(connection: &mut Connection, reply: &Reply, fds: &[std::os::f
     let _ = connection.send(&bytes, fds);
 }
 
-/// A successful compile without messages that made these files.
+/// A successful compile without messages that made these files, the last of them the one it is for.
 pub(crate) fn done(files: &[(&str, &str)]) -> Done {
-    let file = |(path, text): &(&str, &str)| OutputFile {
+    let file = |(at, (path, text)): (usize, &(&str, &str))| OutputFile {
         path: path.as_bytes().to_vec(),
         executable: false,
+        is_main: at + 1 == files.len(),
         data: Data::Inline(text.as_bytes().to_vec()),
     };
     Done {
         ending: Ending::Exit(0),
         stdout: Data::Inline(vec![]),
         stderr: Data::Inline(vec![]),
-        outputs: files.iter().map(file).collect(),
+        outputs: files.iter().enumerate().map(file).collect(),
         removed: vec![],
         warning: None,
     }
@@ -245,7 +246,12 @@ pub(crate) fn result(done: Done) -> Reply {
 
 /// "Run it yourself", under slot `token` if given.
 pub(crate) fn locally(token: Option<&str>) -> Reply {
-    Reply::RunLocally(RunLocally { reason: "test".into(), token: token.map(|token| token.as_bytes().to_vec()), warning: None })
+    Reply::RunLocally(RunLocally {
+        reason: "test".into(),
+        token: token.map(|token| token.as_bytes().to_vec()),
+        warning: None,
+        rest: None,
+    })
 }
 
 /// What was written to stdout, and nothing to stderr, by a command that succeeded.

@@ -72,7 +72,7 @@ fn a_result_is_committed_and_said_and_ended_as_the_compiler_did() {
         memory.write_all(b"note: yes\n").unwrap();
         let mut done = done(&[("a.d", "a.o: a.c\n")]);
         let object = Data::Fd { index: 0, offset: 0, len: text.len() as u64 };
-        done.outputs.push(kiln_frame::OutputFile { path: b"sub/a.o".to_vec(), executable: true, data: object });
+        done.outputs.push(kiln_frame::OutputFile { path: b"sub/a.o".to_vec(), executable: true, is_main: true, data: object });
         done.stderr = Data::Fd { index: 0, offset: text.len() as u64, len: 10 };
         done.stdout = Data::Inline(b"listing\n".to_vec());
         done.ending = Ending::Exit(3);
@@ -125,6 +125,20 @@ fn a_compile_that_must_run_here_runs_under_its_slot() {
     let ran = said(&home.run("gcc", &["-c", "a.c"]));
     assert!(ran.starts_with("ran tok:"), "{ran}");
     assert_eq!(fs::read_to_string(home.work("a.o")).unwrap(), "real\n");
+}
+
+#[test]
+fn what_is_left_of_a_command_runs_after_what_the_rest_said() {
+    let home = Home::new();
+    home.script("real/gcc", "#!/bin/sh\necho ran \"$@\" \"${KILN_SLOT%%:*}\" >&2\nexit 3\n");
+    let Reply::RunLocally(run) = locally(Some("tok")) else { unreachable!("locally is RunLocally") };
+    let rest =
+        kiln_frame::Rest { args: vec![b"/tmp/a b.o".to_vec(), b"-lm".to_vec()], stdout: b"out".to_vec(), stderr: b"w\n".to_vec() };
+    let _daemon = home.reply(Reply::RunLocally(kiln_frame::RunLocally { rest: Some(rest), ..run }));
+    let output = home.command(home.dir.join("masq/gcc")).args(["a.c", "b.c", "-lm"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "w\nran /tmp/a b.o -lm tok\n");
+    assert_eq!(output.stdout, b"out");
 }
 
 #[test]
@@ -229,7 +243,7 @@ fn a_result_with_too_little_in_its_descriptor_leaves_the_compile_here() {
         let memory = sys::memory_file().unwrap();
         let mut done = done(&[("a.d", "deps")]);
         let data = Data::Fd { index: 0, offset: 0, len: 100 };
-        done.outputs.push(kiln_frame::OutputFile { path: b"a.o".to_vec(), executable: false, data });
+        done.outputs.push(kiln_frame::OutputFile { path: b"a.o".to_vec(), executable: false, is_main: true, data });
         send(connection, &result(done), &[memory.as_fd()]);
     });
     assert_eq!(said(&home.run("gcc", &["-c", "a.c"])), "ran \n");

@@ -17,7 +17,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use kiln_cmdline::Family;
-use kiln_cmdline::Invocation;
 use kiln_cmdline::OnFailure;
 use kiln_cmdline::Request;
 
@@ -147,6 +146,18 @@ struct Shim {
     path: OsString,
 }
 
+/// A command that is tried both ways.
+struct Judged {
+    source: String,
+    outputs: Vec<Written>,
+}
+
+/// A file that it may write.
+struct Written {
+    path: String,
+    on_failure: OnFailure,
+}
+
 /// What came of one compile.
 struct Outcome {
     status: ExitStatus,
@@ -175,7 +186,7 @@ impl Shim {
     }
 
     fn run(&self) -> anyhow::Result<Exit> {
-        let Ok(invocation) = self.parse() else {
+        let Ok(judged) = self.parse() else {
             self.find("plain", &self.name.to_string_lossy());
             let mut command = self.kiln_command();
             // It takes the place of this process, descriptors and all.
@@ -185,17 +196,17 @@ impl Shim {
         let held = self.dir.join("held").join(std::process::id().to_string());
         std::fs::create_dir_all(&held)?;
         // Both compiles begin with the same files; what was there before is put back where a compiler would have kept it.
-        let before = self.take_outputs(&invocation, &held.join("before"))?;
-        let by_kiln = self.compile(self.kiln_command(), &invocation)?;
-        self.take_outputs(&invocation, &held.join("kiln"))?;
-        let plain = self.compile(self.plain_command(), &invocation)?;
-        let differs = difference(&by_kiln, &plain, &invocation);
-        let what = format!("{} ({})", std::env::current_dir()?.join(&invocation.source).display(), self.name.display());
+        let before = self.take_outputs(&judged, &held.join("before"))?;
+        let by_kiln = self.compile(self.kiln_command(), &judged)?;
+        self.take_outputs(&judged, &held.join("kiln"))?;
+        let plain = self.compile(self.plain_command(), &judged)?;
+        let differs = difference(&by_kiln, &plain, &judged);
+        let what = format!("{} ({})", std::env::current_dir()?.join(&judged.source).display(), self.name.display());
         match differs {
             None => self.find("equal", &what),
-            Some(difference) => self.judge(&invocation, &held, &plain, &what, &difference)?,
+            Some(difference) => self.judge(&judged, &held, &plain, &what, &difference)?,
         }
-        for (output, was) in invocation.outputs.iter().zip(before) {
+        for (output, was) in judged.outputs.iter().zip(before) {
             if let Some(was) = was.filter(|_| output.on_failure == OnFailure::Keep && !plain.status.success())
                 && !Path::new(&output.path).exists()
             {
@@ -209,19 +220,19 @@ impl Shim {
     }
 
     /// Compiles plainly once more: what differs then as well says nothing of kiln.
-    fn judge(&self, invocation: &Invocation, held: &Path, plain: &Outcome, what: &str, difference: &str) -> anyhow::Result<()> {
+    fn judge(&self, judged: &Judged, held: &Path, plain: &Outcome, what: &str, difference: &str) -> anyhow::Result<()> {
         let kept = held.join("plain");
-        self.take_outputs(invocation, &kept)?;
-        let again = self.compile(self.plain_command(), invocation)?;
-        self.take_outputs(invocation, &held.join("again"))?;
-        for (number, output) in invocation.outputs.iter().enumerate() {
+        self.take_outputs(judged, &kept)?;
+        let again = self.compile(self.plain_command(), judged)?;
+        self.take_outputs(judged, &held.join("again"))?;
+        for (number, output) in judged.outputs.iter().enumerate() {
             let file = kept.join(number.to_string());
             if file.exists() {
                 move_file(&file, Path::new(&output.path))?;
                 std::fs::copy(&output.path, &file)?;
             }
         }
-        if super::verify::difference(plain, &again, invocation).is_some() {
+        if super::verify::difference(plain, &again, judged).is_some() {
             self.find("unstable", what);
             return Ok(());
         }
@@ -235,7 +246,7 @@ impl Shim {
         Ok(())
     }
 
-    fn parse(&self) -> anyhow::Result<Invocation> {
+    fn parse(&self) -> anyhow::Result<Judged> {
         let args: Vec<Vec<u8>> = self.args.iter().map(|arg| arg.clone().into_vec()).collect();
         let env: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
         let real = std::fs::canonicalize(&self.real)?;
@@ -253,7 +264,14 @@ impl Shim {
                 small.then(|| std::fs::read(&path).ok()).flatten()
             },
         };
-        kiln_cmdline::parse(&request).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
+        let reading = kiln_cmdline::parse_all(&request).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+        let sources: Vec<&str> = reading.units.iter().map(|unit| unit.source.as_str()).collect();
+        let outputs = match reading.link {
+            Some(link) => vec![(link.output, OnFailure::Keep)],
+            None => reading.units.iter().flat_map(|unit| &unit.outputs).map(|one| (one.path.clone(), one.on_failure)).collect(),
+        };
+        let outputs = outputs.into_iter().map(|(path, on_failure)| Written { path, on_failure });
+        Ok(Judged { source: sources.join(" "), outputs: outputs.collect() })
     }
 
     fn kiln_command(&self) -> Command {
@@ -268,7 +286,7 @@ impl Shim {
         command
     }
 
-    fn compile(&self, mut command: Command, invocation: &Invocation) -> anyhow::Result<Outcome> {
+    fn compile(&self, mut command: Command, judged: &Judged) -> anyhow::Result<Outcome> {
         let program = command.get_program().to_owned();
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", program.display()))?;
         let read = |path: &str| {
@@ -276,15 +294,15 @@ impl Shim {
             let executable = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
             Some((content, executable))
         };
-        let files = invocation.outputs.iter().map(|output| read(&output.path)).collect();
+        let files = judged.outputs.iter().map(|output| read(&output.path)).collect();
         Ok(Outcome { status: output.status, stdout: output.stdout, stderr: output.stderr, files })
     }
 
     /// Moves the outputs that are there to `dir`, numbered; where each went.
-    fn take_outputs(&self, invocation: &Invocation, dir: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
+    fn take_outputs(&self, judged: &Judged, dir: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
         std::fs::create_dir_all(dir)?;
-        let mut taken = Vec::with_capacity(invocation.outputs.len());
-        for (number, output) in invocation.outputs.iter().enumerate() {
+        let mut taken = Vec::with_capacity(judged.outputs.len());
+        for (number, output) in judged.outputs.iter().enumerate() {
             let from = Path::new(&output.path);
             // A device or a link is written in place by both.
             let is_file = std::fs::symlink_metadata(from).is_ok_and(|meta| meta.is_file());
@@ -319,7 +337,7 @@ fn move_file(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The first thing in which two compiles differ.
-fn difference(one: &Outcome, other: &Outcome, invocation: &Invocation) -> Option<String> {
+fn difference(one: &Outcome, other: &Outcome, judged: &Judged) -> Option<String> {
     if one.status != other.status {
         return Some(format!("{} instead of {}", one.status, other.status));
     }
@@ -329,7 +347,7 @@ fn difference(one: &Outcome, other: &Outcome, invocation: &Invocation) -> Option
     if one.stderr != other.stderr {
         return Some("stderr".to_owned());
     }
-    let files = one.files.iter().zip(&other.files).zip(&invocation.outputs);
+    let files = one.files.iter().zip(&other.files).zip(&judged.outputs);
     for ((one, other), output) in files {
         let why = match (one, other) {
             (Some((one, _)), Some((other, _))) if one != other => "content",

@@ -1,0 +1,2 @@
+#include "h.h"
+int main(void) { return twice(h(1)); }

@@ -1,0 +1,2 @@
+#include "h.h"
+int twice(int x) { return 2 * h(x); }

@@ -1,0 +1,1 @@
+int alone(int x) { int y; return x; }
