@@ -209,7 +209,8 @@ impl Analyst<'_> {
         toolchain.add_to(&mut base).map_err(RootError::from)?;
         let mut root = Root::new(self.files, epoch, base);
         root.add(cwd)?;
-        if let Some((_, pwd)) = unit.env.iter().find(|(name, _)| name == "PWD") {
+        // A job has a /proc of its own, in which /proc/self/cwd is right.
+        if let Some((_, pwd)) = unit.env.iter().find(|(name, value)| name == "PWD" && !value.starts_with("/proc/")) {
             root.add(pwd)?;
         }
         for output in &unit.outputs {

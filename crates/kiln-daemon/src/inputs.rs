@@ -70,6 +70,9 @@ pub(crate) fn enter(
         root.add(&absolute(cwd, file))?;
     }
     enter_directories(unit, &asked, cwd, root)?;
+    if let Some(directory) = frameworks(unit, &asked) {
+        return Err(Refused::new("framework", directory));
+    }
     let view = View::new(analyst.files, &analyst.scans.names, epoch);
     let Some(request) = request(&view, unit, &asked, toolchain, cwd) else {
         return Err(Refused::new("unknown-standard", unit.source.clone()));
@@ -154,6 +157,12 @@ fn enter_directories(unit: &Invocation, asked: &Asked, cwd: &str, root: &mut Roo
         root.add(&absolute(cwd, sysroot))?;
     }
     Ok(())
+}
+
+/// A directory of frameworks, where `<A/x.h>` means `A.framework/Headers/x.h`: the scanner does not look there.
+fn frameworks(unit: &Invocation, asked: &Asked) -> Option<String> {
+    let named = unit.search.iter().find(|dir| dir.kind == SearchKind::Framework).map(|dir| dir.path.clone());
+    named.or_else(|| asked.builtins.include_dirs.iter().find(|dir| dir.framework).map(|dir| dir.path.clone()))
 }
 
 fn in_sysroot(unit: &Invocation, path: &str, inside: bool) -> String {

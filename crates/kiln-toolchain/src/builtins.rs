@@ -93,7 +93,9 @@ pub fn query_builtins(
     let (answer, question) = ask(tc, probe_args, &own, input.as_bytes(), env, cwd)?;
     let unreadable = |why: &str| ToolchainError::Probe { driver: tc.driver.clone(), args: question.clone(), why: why.into() };
     let text = String::from_utf8(answer.stderr).map_err(|_| unreadable("its answer is not UTF-8"))?;
-    let (quote_dirs, include_dirs) = search_list(&text).ok_or_else(|| unreadable("its answer holds no search list"))?;
+    // Text that is preprocessed includes nothing, and no list is told.
+    let list = if is_preprocessed(language) { Some(Default::default()) } else { search_list(&text) };
+    let (quote_dirs, include_dirs) = list.ok_or_else(|| unreadable("its answer holds no search list"))?;
     let missing_dirs = missing(&text);
     let preincluded = preincluded(&text).ok_or_else(|| unreadable("its list of inputs cannot be read"))?;
     let mut operators = Vec::new();
@@ -168,10 +170,15 @@ fn ask(
     question.ask_well().map(|answer| (answer, args.join(" ")))
 }
 
+fn is_preprocessed(language: &str) -> bool {
+    language.ends_with("cpp-output")
+}
+
 fn search_list(text: &str) -> Option<(Vec<String>, Vec<IncludeDir>)> {
     let (_, rest) = text.split_once("#include \"...\" search starts here:\n")?;
-    let (quote, rest) = rest.split_once("#include <...> search starts here:\n")?;
-    let (include, _) = rest.split_once("End of search list.")?;
+    let (all, _) = rest.split_once("End of search list.")?;
+    // clang leaves out the line in the middle where nothing comes after it.
+    let (quote, include) = all.split_once("#include <...> search starts here:\n").unwrap_or((all, ""));
     let dirs = |text: &str| -> Vec<IncludeDir> {
         text.lines()
             .filter_map(|line| line.strip_prefix(' '))
@@ -217,5 +224,7 @@ mod tests {
         assert_eq!(missing(text), ["/no"]);
         assert_eq!(preincluded(text), Some(vec!["/x.h".to_owned()]));
         assert_eq!(search_list("garbage"), None);
+        let empty = "#include \"...\" search starts here:\n q\nEnd of search list.\n";
+        assert_eq!(search_list(empty), Some((vec!["q".to_owned()], Vec::new())));
     }
 }

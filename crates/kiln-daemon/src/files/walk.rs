@@ -20,7 +20,8 @@ pub(crate) enum WalkEnd {
     File(String),
     /// Nothing is there; `name` is missing in the existing physical directory `directory` (or that is no directory).
     Absent,
-    /// A FIFO, socket, device, a link loop, or a name that is not UTF-8.
+    /// A FIFO, socket, device, a link loop, a name that is not UTF-8, or anything below `/proc`, where each process sees other
+    /// things.
     Other,
 }
 
@@ -41,6 +42,7 @@ impl Files {
             let Some(kind) = listing.names.get(name.as_str()) else { return WalkEnd::Absent };
             let next = join(&here, &name);
             match kind {
+                Kind::Directory if next == "/proc" && !pending.is_empty() => return WalkEnd::Other,
                 Kind::Directory => {
                     visit(Step::Directory(&next));
                     here = next;

@@ -109,7 +109,12 @@ fn enter_layers(context: &Context, lower: &str, mode: RootMode, scratch_bytes: u
     }
     let root = format!("{}/m", view::JOB);
     mount_proc(context, &format!("{root}/proc"))?;
-    bind(view::DEV, &format!("{root}/dev"))?;
+    let dev = format!("{root}/dev");
+    if mode == RootMode::Chroot && holds_something(&dev)? {
+        add_devices(&dev)?
+    } else {
+        bind(view::DEV, &dev)?
+    }
     if mode == RootMode::HostUsr {
         let options = c"size=64m,mode=1777";
         rustix::mount::mount(c"kiln", format!("{root}/dev/shm"), c"tmpfs", flags, Some(options)).step("mounting /dev/shm")?;
@@ -127,6 +132,35 @@ fn enter_host(context: &Context, scratch: &OwnedFd) -> Result<String, Fail> {
     bind(&format!("{}/t", view::JOB), &format!("{root}/tmp"))?;
     view::loopback_up()?;
     Ok(format!("{root}{}", view::HOST_WORK))
+}
+
+/// Whether a directory is not empty: an input root has entries of its own below `/dev` where a build is in `/dev/shm`.
+fn holds_something(dir: &str) -> Result<bool, Fail> {
+    let mut entries = std::fs::read_dir(dir).step(format!("listing {dir}"))?;
+    Ok(entries.next().is_some())
+}
+
+/// The devices of jobs beside what the input root has; what it has under a device's name is refused.
+fn add_devices(dev: &str) -> Result<(), Fail> {
+    for entry in std::fs::read_dir(view::DEV).step("listing the devices")? {
+        let entry = entry.step("listing the devices")?;
+        let name = entry.file_name();
+        let (from, to) = (entry.path(), std::path::Path::new(dev).join(&name));
+        let kind = entry.file_type().step("listing the devices")?;
+        let step = || format!("making /dev/{}", name.display());
+        if kind.is_dir() {
+            match std::fs::create_dir(&to) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.step(step())?,
+            }
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(&from).step(step())?, &to).step(step())?;
+        } else {
+            std::fs::File::create_new(&to).map(drop).step(step())?;
+            rustix::mount::mount_bind_recursive(&from, &to).step(step())?;
+        }
+    }
+    Ok(())
 }
 
 fn bind(from: &str, to: &str) -> Result<(), Fail> {

@@ -39,6 +39,25 @@ fn a_job_sees_its_root_and_nothing_else() {
 }
 
 #[test]
+fn a_root_may_have_files_below_dev() {
+    let farm = Farm::new();
+    let mut tree = farm.tree();
+    tree.file("/dev/shm/build/x.h", farm.store.put(b"an input"), false).unwrap();
+    let run = |args: &[&str]| {
+        let outcome = farm.run(farm.job(&tree, args));
+        assert_eq!(outcome.ending, Ending::Exited(0), "{args:?}: {outcome:?}");
+        outcome.stdout
+    };
+    assert_eq!(run(&["read", "/dev/shm/build/x.h"]), b"an input");
+    assert_eq!(run(&["list", "/dev"]), b"fd\nfull\nnull\npts\nrandom\nshm\nstderr\nstdin\nstdout\nurandom\nzero\n");
+    assert_eq!(run(&["read", "/dev/null"]), b"");
+    let mut spec = farm.job(&tree, &["make", "file", "/dev/shm/build/out", "an output"]);
+    spec.outputs = vec!["/dev/shm/build/out".into()];
+    let outcome = farm.run(spec);
+    assert_eq!((outcome.ending, outcome.outputs.len()), (Ending::Exited(0), 1), "{outcome:?}");
+}
+
+#[test]
 fn the_environment_is_the_one_given() {
     let farm = Farm::new();
     let mut spec = farm.job(&farm.tree(), &["env"]);
