@@ -27,6 +27,11 @@ fn outputs_are_those_of_a_local_compile() {
 }
 
 #[test]
+fn inputs_are_found_as_the_compiler_finds_them() {
+    check("inputs");
+}
+
+#[test]
 fn messages_and_ends_are_those_of_a_local_compile() {
     check("messages");
 }

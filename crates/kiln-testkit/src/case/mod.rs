@@ -7,6 +7,7 @@
 //! - `title`: what is tried, in words. Every case has one.
 //! - `language: c++`: where no word chooses, compilers for C++. A directive in a source goes by the source's own name.
 //! - `setup`: a shell command that completes the fresh directory: links, times, modes.
+//! - `cleanup`: a shell command that removes what `setup` made outside the directory.
 //! - `prelude`: shell commands that come before each compiler in its own shell: `umask 077`, `ulimit -f 1`, `exec >&-`.
 //! - `run`: a command line without the compiler, words as in a shell, `NAME=VALUE` words first, perhaps `< FILE` last. It must be
 //!   compiled on the farm. `{dir}` is the directory's absolute path. In braces after `run`: words that choose compilers, see

@@ -57,6 +57,9 @@ pub(crate) fn play(dir: &Path, case: &Case, steps: &[&Step], driver: &Driver, wa
             Step::Run(_) => {}
         }
     }
+    if let Some(text) = &case.cleanup {
+        shell(dir, case, text);
+    }
     outcomes
 }
 
@@ -79,8 +82,9 @@ fn fresh(dir: &Path, case: &Case) {
 }
 
 fn shell(dir: &Path, case: &Case, text: &str) {
-    let mut command = Command::new("bash");
-    command.args(["-euc", text]).current_dir(dir).env_clear().env("PATH", PATH).stdin(Stdio::null());
+    // Compilers may be among what it runs, so with addresses that are not drawn by lot here too.
+    let mut command = Command::new("setarch");
+    command.args(["-R", "bash", "-euc", text]).current_dir(dir).env_clear().env("PATH", PATH).stdin(Stdio::null());
     let output = command.output().expect("a shell");
     assert!(output.status.success(), "{}: `{text}`: {}", case.name, String::from_utf8_lossy(&output.stderr));
 }

@@ -23,6 +23,8 @@ pub struct Case {
     pub sequence: bool,
     /// Shell commands that complete the directory.
     pub setup: Vec<String>,
+    /// A shell command that removes what the case made outside its directory.
+    pub cleanup: Option<String>,
     /// Shell commands that come before each line's compiler in one shell: `umask`, `ulimit`, closed streams.
     pub prelude: String,
     /// What is done, in order.
@@ -138,6 +140,7 @@ impl Case {
             "title" => self.title = text.to_owned(),
             "language" if text == "c++" || text == "c" => {}
             "setup" => self.setup.push(text.to_owned()),
+            "cleanup" => self.cleanup = Some(text.to_owned()),
             "prelude" => text.clone_into(&mut self.prelude),
             "sequence" => self.sequence = true,
             "edit" if self.sequence => self.steps.push(Step::Edit(text.to_owned())),

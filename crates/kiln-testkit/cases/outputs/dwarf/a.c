@@ -21,6 +21,8 @@
 //# run: -c -g -fmacro-prefix-map={dir}/=/m/ -DFILE_NAME {dir}/a.c -o x.o
 //# run in=out: -c -g ../a.c
 //# run in=out: PWD={dir}/link -c -g ../a.c
+//# run in=out: PWD=/proc/self/cwd -c -g ../a.c
+//# here special-input: -c -g -I/proc/self/cwd/out a.c
 //# run: -S -g a.c
 //# run: -c -g -save-temps=obj a.c -o out/x.o
 //# run: -c -g -frecord-gcc-switches a.c

@@ -1,0 +1,3 @@
+/* __DATE__ __TIME__ __TIMESTAMP__ */
+const char *s = "__DATE__ __TIME__";
+// __TIME__

@@ -1,0 +1,1 @@
+const int n = sizeof(__DATE__ " " __TIME__);

@@ -1,0 +1,2 @@
+#define BUILT __DATE__ " " __TIME__
+int x;

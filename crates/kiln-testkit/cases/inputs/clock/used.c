@@ -1,0 +1,2 @@
+#define BUILT __DATE__
+int n = STAMP + sizeof(BUILT);

@@ -1,0 +1,1 @@
+enum { sub_three };

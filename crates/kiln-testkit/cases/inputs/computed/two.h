@@ -1,0 +1,2 @@
+#define TWO 2
+#define ONE 1

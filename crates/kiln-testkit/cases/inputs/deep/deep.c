@@ -1,0 +1,1 @@
+#include "h1.h"

@@ -1,0 +1,4 @@
+.data
+/* .incbin "nothing" */
+.incbin "blob2"
+.include "data/inc.s"

@@ -1,0 +1,3 @@
+#pragma once
+#define C8 1
+#include "c8.h"

@@ -1,0 +1,2 @@
+#include <abs.h>
+#include <up.h>

@@ -1,0 +1,2 @@
+#include <up.h>
+#include "real/inc/up.h"

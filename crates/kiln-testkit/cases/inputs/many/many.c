@@ -1,0 +1,2 @@
+#include "all.h"
+int x = e9999;

@@ -1,0 +1,3 @@
+#ifndef IN
+#define IN 1
+#endif

@@ -1,0 +1,2 @@
+#include "linked/x.h"
+#include "one/x.h"

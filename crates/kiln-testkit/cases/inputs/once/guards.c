@@ -1,0 +1,3 @@
+#include "g1.h"
+#include "g2.h"
+int f(void) { return guarded; }

@@ -1,0 +1,2 @@
+#include "one/x.h"
+#include "hard.h"

@@ -1,0 +1,3 @@
+#include "imports.h"
+#include "imports.h"
+#import "two/x.h"

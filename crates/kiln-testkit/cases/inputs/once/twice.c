@@ -1,0 +1,3 @@
+#include <x.h>
+#include_next <x.h>
+#include "x.h"

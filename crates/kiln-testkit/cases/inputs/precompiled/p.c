@@ -1,0 +1,2 @@
+#include "p.h"
+int f(void) { return g(1); }

@@ -1,0 +1,2 @@
+#include "q.h"
+int f(void) { return g(1); }

@@ -1,0 +1,2 @@
+#include "r.h"
+int f(void) { return g(1); }

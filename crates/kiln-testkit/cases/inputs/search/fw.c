@@ -1,0 +1,1 @@
+#include <F/F.h>

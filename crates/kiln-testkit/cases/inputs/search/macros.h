@@ -1,0 +1,2 @@
+#define where renamed
+int not_taken;
