@@ -223,7 +223,7 @@ pub struct Invocation {
     pub expanded: Vec<String>,
     /// The response files the compiler reads, each once, in the order of first use.
     pub response_files: Vec<String>,
-    /// The source as spelled.
+    /// The source as spelled; `-` for standard input.
     pub source: String,
     /// How it is read.
     pub language: Language,
@@ -281,6 +281,12 @@ impl Invocation {
     #[must_use]
     pub fn main_output(&self) -> &Output {
         &self.outputs[0]
+    }
+
+    /// Whether the source is standard input.
+    #[must_use]
+    pub fn reads_stdin(&self) -> bool {
+        self.source == "-"
     }
 
     /// Where the assembler looks for `.include` and `.incbin` after the working directory, in its order: each `-I` of the

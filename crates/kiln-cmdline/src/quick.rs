@@ -139,7 +139,7 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
             [b'@', ..] => return None,
             // gcc takes a value after it, clang does not.
             b"-R" => return None,
-            b"-" => return Some(Reason::Stdin),
+            b"-" => inputs = true,
             b"-c" | b"-S" | b"--compile" | b"--assemble" => compiles = true,
             b"-E" | b"--preprocess" => preprocesses = Some(Reason::PreprocessOnly),
             b"-M" | b"-MM" => preprocesses = preprocesses.or(Some(Reason::DependenciesOnly)),

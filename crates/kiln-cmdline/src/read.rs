@@ -466,6 +466,7 @@ impl State {
         let mut main = None;
         for (path, forced) in inputs {
             let kind = match forced {
+                Forced::Language(language) if path == "-" => Kind::Source(language),
                 _ if source::is_stream(&path) => Kind::Other(Reason::Stdin),
                 _ if path == "/dev/null" => Kind::Other(Reason::Probe),
                 _ if path.is_empty() => Kind::Other(Reason::BadCombination),

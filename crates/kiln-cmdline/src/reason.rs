@@ -49,7 +49,7 @@ reasons! {
     NoSource = "no-source", 3;
     /// The command links.
     Link = "link", 3;
-    /// The source is read from standard input.
+    /// The source is standard input without `-x`, or another stream of the caller.
     Stdin = "stdin", 4;
     /// The output is no regular file: a device, standard output, an empty name.
     SpecialOutput = "special-output", 4;

@@ -11,6 +11,7 @@ use crate::response::Expanded;
 use crate::source::{self, Kind};
 use crate::table::{Effect, Family, Side};
 use crate::words::{Names, Word, Words};
+use std::ops::Range;
 
 /// Most sources in one command. Each has an object that may need a descriptor, of which a reply has 64; commands of more are
 /// whole programs, and those are seldom compiled at once.
@@ -58,8 +59,8 @@ struct Sorted {
     link_only: Vec<usize>,
     /// Whether `-c` or `-S` is there.
     stops: bool,
-    /// Whether a language was ever given by `-x`, and whether one is in force.
-    forced: bool,
+    /// Positions of each `-x` and its value, and whether the last one names a language.
+    forced: Vec<Range<usize>>,
     language: bool,
     /// An option under which the units of a linking command differ from those of separate ones.
     tells: Option<String>,
@@ -94,7 +95,10 @@ fn sort(driver: &Driver<'_>, args: &[String]) -> Sorted {
                         sorted.output.extend(at);
                         sorted.named = Some(spelled.value.to_owned());
                     }
-                    Effect::Language => (sorted.forced, sorted.language) = (true, spelled.value != "none"),
+                    Effect::Language => {
+                        sorted.forced.push(at);
+                        sorted.language = spelled.value != "none";
+                    }
                     Effect::Link => sorted.link_only.extend(at),
                     Effect::Instrument | Effect::Side(Side::SplitDwarf) => sorted.tells = Some(arg.to_owned()),
                     _ if ["-static", "-shared", "-pie", "-no-pie"].contains(&arg) => sorted.link_only.extend(at),
@@ -131,7 +135,13 @@ fn compiles(driver: &Driver<'_>, args: &[String], sorted: &Sorted) -> Result<Rea
     }
     let mut units = Vec::with_capacity(sorted.sources.len());
     for &own in &sorted.sources {
-        let words = without(args, |at| at != own && sorted.sources.contains(&at));
+        // Of the languages the one in force: of one behind the last file the driver has something to say.
+        let language = sorted.forced.iter().rfind(|one| one.end <= own);
+        let dropped = |at: usize| {
+            let is_language = sorted.forced.iter().any(|one| one.contains(&at));
+            at != own && (sorted.sources.contains(&at) || is_language && language.is_none_or(|one| !one.contains(&at)))
+        };
+        let words = without(args, dropped);
         units.push(driver.read(words)?);
     }
     if let (Family::Clang, Some(option)) = (driver.family, &sorted.records) {
@@ -163,7 +173,7 @@ fn links(driver: &Driver<'_>, args: &[String], sorted: &Sorted) -> Result<Readin
     if let Some(&at) = sorted.others.first() {
         return refuse(&args[at]);
     }
-    if sorted.forced {
+    if !sorted.forced.is_empty() {
         return refuse("-x");
     }
     if let Some(option) = &sorted.tells {

@@ -111,6 +111,9 @@ const EVERYWHERE: &[&str] = &[
     "-S sub/b.x.c -save-temps=obj -o out/x.s",
     "-c f.S -save-temps=cwd",
     "-c a.c -flto -O2 -o out/x.o",
+    "-x c -c -",
+    "-x c++ -c - -MD -g -o out/x.o",
+    "-x c -S - -MMD --coverage",
     "-c a.c -O2 -fprofile-generate",
 ];
 

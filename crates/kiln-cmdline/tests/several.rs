@@ -39,7 +39,8 @@ fn each_source_has_a_command_of_its_own() {
         check(family, "-O2 -c a.c b.c -MD", &["-O2 -c a.c -MD", "-O2 -c b.c -MD"], None);
         check(family, "-S x/a.c y/b.c", &["-S x/a.c", "-S y/b.c"], None);
         check(family, "-c a.c @rsp -g", &["-c a.c -O2 -g", "-c -O2 b.c -g"], None);
-        check(family, "-c -x c a.txt -x c++ b.txt", &["-c -x c a.txt -x c++", "-c -x c -x c++ b.txt"], None);
+        check(family, "-c -x c a.txt -x c++ b.txt", &["-c -x c a.txt", "-c -x c++ b.txt"], None);
+        check(family, "-xc a.txt -xnone -c b.c -x c -", &["-xc a.txt -c", "-xnone -c b.c", "-c -x c -"], None);
         check(family, "-c a.c", &["-c a.c"], None);
     }
     check(Family::Clang, "-c -- a.c b.c", &["-c -- a.c", "-c -- b.c"], None);

@@ -5,19 +5,22 @@ use kiln_cmdline::{Family, Invocation, Link, Refusal, Request};
 use kiln_frame::Compile;
 use kiln_sandbox::KILN_ROOT;
 use kiln_toolchain::{LookupEnv, NATIVE_SPECS_PATH, Native, Toolchain, names_native};
-use kiln_worker::{ROOT_PROPERTY, TERMINAL_PROPERTY};
+use kiln_worker::{ROOT_PROPERTY, STDIN_PROPERTY, TERMINAL_PROPERTY};
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::files::{Epoch, Files, WalkEnd, join};
+use crate::files::{Epoch, Files, View, WalkEnd, join};
 use crate::inputs::{self, Form};
 use crate::root::{FilledRoot, Root, RootError};
 use crate::toolchains::{Toolchains, lookup_args};
 
 /// Largest response file read: a 2 MB command line is the largest that the kernel passes on, four times that.
 const RESPONSE_FILE_MAX: u64 = 8 << 20;
+
+/// Where a source that came by standard input stands in the root.
+const STDIN_PATH: &str = "/.kiln-stdin";
 
 /// The unit runs here untouched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +101,21 @@ pub(crate) struct Analyst<'a> {
     pub(crate) files: &'a Files,
     pub(crate) scans: &'a inputs::Scans,
     pub(crate) toolchains: &'a Toolchains,
+    /// What the wrapper read from standard input.
+    pub(crate) stdin: Option<Arc<[u8]>>,
 }
 
 impl Analyst<'_> {
+    /// The client's files as `unit` sees them.
+    pub(crate) fn view(&self, unit: &Invocation, cwd: &str, epoch: Epoch) -> Result<View<'_>, Refused> {
+        let view = View::new(self.files, &self.scans.names, epoch);
+        match (unit.reads_stdin(), &self.stdin) {
+            (false, _) => Ok(view),
+            (true, Some(bytes)) => Ok(view.with_stdin(cwd, Arc::clone(bytes))),
+            (true, None) => Err(Refused::new("stdin", "it was not read")),
+        }
+    }
+
     /// Reads a request to its end.
     pub(crate) fn analyse(&self, request: &Compile, epoch: Epoch) -> Result<Work, Refused> {
         let compiler = text(&request.compiler)?;
@@ -226,10 +241,7 @@ impl Analyst<'_> {
             root.add_made(NATIVE_SPECS_PATH, Arc::from(text.as_bytes()))?;
         }
         let form = inputs::enter(self, &unit, &toolchain, cwd, epoch, &mut root)?;
-        let source = match root.add(&absolute(cwd, &unit.source))? {
-            crate::root::Added::File(path) => path,
-            _ => return Err(Refused::new("no-source", unit.source.clone())),
-        };
+        let source = self.source(&unit, cwd, &mut root)?;
         let inputs = root.input_paths();
         let filled = root.finish()?;
         let arguments = match &native {
@@ -237,6 +249,18 @@ impl Analyst<'_> {
             None => unit.args.clone(),
         };
         Ok(self.action(unit, toolchain, arguments, cwd, form, &source, inputs, filled))
+    }
+
+    /// Enters the unit's source; its path in the root.
+    fn source(&self, unit: &Invocation, cwd: &str, root: &mut Root<'_>) -> Result<String, Refused> {
+        if let Some(bytes) = self.stdin.as_ref().filter(|_| unit.reads_stdin()) {
+            root.add_made(STDIN_PATH, Arc::clone(bytes))?;
+            return Ok(STDIN_PATH.to_owned());
+        }
+        match root.add(&absolute(cwd, &unit.source))? {
+            crate::root::Added::File(path) => Ok(path),
+            _ => Err(Refused::new("no-source", unit.source.clone())),
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
@@ -259,7 +283,7 @@ impl Analyst<'_> {
         let mut output_paths: Vec<String> = unit.outputs.iter().map(|output| output.path.clone()).collect();
         output_paths.sort();
         output_paths.dedup();
-        let platform = platform(toolchain.host_arch, None);
+        let platform = platform(toolchain.host_arch, unit.reads_stdin(), None);
         let command = Command {
             arguments,
             environment,
@@ -278,6 +302,7 @@ impl Analyst<'_> {
             blobs.insert(digest, Source::File(path));
         }
         for (digest, bytes) in filled.made {
+            own.push(digest);
             blobs.insert(digest, Source::Memory(bytes));
         }
         for (digest, bytes) in filled.tree.directories {
@@ -348,7 +373,7 @@ impl Analysed {
     /// The same unit, its messages written for a terminal of that size.
     pub(crate) fn for_terminal(mut self, terminal: kiln_frame::Terminal) -> Analysed {
         let value = format!("{}x{}", terminal.columns, terminal.rows);
-        self.action.platform = platform(self.toolchain.host_arch, Some(&value));
+        self.action.platform = platform(self.toolchain.host_arch, self.unit.reads_stdin(), Some(&value));
         self.command.platform = self.action.platform.clone();
         self.command.environment.extend(self.unit.terminal_env.iter().cloned());
         self.command.environment.sort();
@@ -358,7 +383,7 @@ impl Analysed {
     }
 }
 
-fn platform(machine: &str, terminal: Option<&str>) -> Vec<(String, String)> {
+fn platform(machine: &str, stdin: bool, terminal: Option<&str>) -> Vec<(String, String)> {
     let isa = match machine {
         "x86_64" => "x86-64",
         "aarch64" => "arm-a64",
@@ -369,6 +394,9 @@ fn platform(machine: &str, terminal: Option<&str>) -> Vec<(String, String)> {
         ("OSFamily".to_owned(), "linux".to_owned()),
         (ROOT_PROPERTY.to_owned(), KILN_ROOT.to_owned()),
     ];
+    if stdin {
+        platform.push((STDIN_PROPERTY.to_owned(), STDIN_PATH.to_owned()));
+    }
     if let Some(terminal) = terminal {
         platform.push((TERMINAL_PROPERTY.to_owned(), terminal.to_owned()));
     }

@@ -41,6 +41,10 @@ impl Scans {
     }
 
     fn scan(&self, view: &View<'_>, request: &ScanRequest) -> Result<Closure, Unprovable> {
+        if view.has_stdin() {
+            // What is known of other units' directories does not hold for this one.
+            return Scanner::default().scan(view, request);
+        }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut scanner = idle.unwrap_or_default();
         let closure = scanner.scan(view, request);
@@ -73,7 +77,7 @@ pub(crate) fn enter(
     if let Some(directory) = frameworks(unit, &asked) {
         return Err(Refused::new("framework", directory));
     }
-    let view = View::new(analyst.files, &analyst.scans.names, epoch);
+    let view = analyst.view(unit, cwd, epoch)?;
     let Some(request) = request(&view, unit, &asked, toolchain, cwd) else {
         return Err(Refused::new("unknown-standard", unit.source.clone()));
     };
@@ -91,7 +95,7 @@ pub(crate) fn enter(
 
 /// Plain assembly: its own `.include` and `.incbin` are read by the scanner's rules for assembler text.
 fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, root: &mut Root<'_>) -> Result<Form, Refused> {
-    let view = View::new(analyst.files, &analyst.scans.names, epoch);
+    let view = analyst.view(unit, cwd, epoch)?;
     let request = ScanRequest {
         source: unit.source.clone(),
         cwd: cwd.to_owned(),
@@ -260,6 +264,9 @@ fn dialect(unit: &Invocation, compiler: Compiler, version: &str) -> Option<Diale
 fn listed(unit: &Invocation, toolchain: &Toolchain, cwd: &str, root: &mut Root<'_>, why: &Unprovable) -> Result<Form, Refused> {
     if !matches!(why, Unprovable::TooManyFiles | Unprovable::TooManyLookups | Unprovable::TooManySteps) {
         return Err(Refused::new(why.code(), why.to_string()));
+    }
+    if unit.reads_stdin() {
+        return Err(Refused::new("not-listed", "a source from standard input"));
     }
     let mut env = unit.env.clone();
     env.push(("PATH".to_owned(), toolchain.search_path.clone()));

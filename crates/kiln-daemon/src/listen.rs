@@ -84,12 +84,12 @@ async fn answer(
     wire: &Wire,
     hello: Hello,
     request: Request,
-    _frame: Frame,
+    frame: Frame,
     pid: Option<i32>,
 ) -> Result<(), WireError> {
     let work = async {
         match request {
-            Request::Compile(compile) => unit::compile(daemon, &hello, *compile, pid).await,
+            Request::Compile(compile) => unit::compile(daemon, &hello, *compile, &frame.fds, pid).await,
             Request::Slot(slot) => unit::slot(daemon, &slot, pid).await,
             Request::Control(control) => Answer::plain(control::answer(daemon, &control).await),
         }

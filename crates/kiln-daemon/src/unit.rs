@@ -9,6 +9,7 @@ use kiln_proto::reapi::ActionResult;
 use kiln_worker::CancelSwitch;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -88,7 +89,7 @@ impl Caller {
 }
 
 /// Answers a compile request.
-pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compile, pid: Option<i32>) -> Answer {
+pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compile, fds: &[OwnedFd], pid: Option<i32>) -> Answer {
     let started = Instant::now();
     daemon.counters.count(|stats| stats.requests += 1);
     let mut story = story(&request);
@@ -97,7 +98,8 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
         let run = run_plainly(daemon, reason, heavy, caller.under_slot.as_deref(), pid).await;
         Answer::plain(Reply::RunLocally(run))
     };
-    let analysed = analyse(daemon, hello, request).await;
+    let stdin = request.stdin.and_then(|index| read_stdin(fds.get(usize::from(index))?));
+    let analysed = analyse(daemon, hello, request, stdin).await;
     story.analyse_us = started.elapsed().as_micros() as u64;
     let (answer, mut stories) = match analysed {
         Err(refused) => {
@@ -184,7 +186,19 @@ fn fallback_of(request: &Compile) -> Option<Fallback> {
     }
 }
 
-async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile) -> Result<Work, Refused> {
+/// Most bytes of a source that comes by standard input: what the wrapper keeps in memory.
+const STDIN_MAX: u64 = 64 << 20;
+
+/// The memory file with what the wrapper read.
+fn read_stdin(fd: &OwnedFd) -> Option<Arc<[u8]>> {
+    let file = std::fs::File::from(fd.try_clone().ok()?);
+    let len = file.metadata().ok().filter(|meta| meta.is_file() && meta.len() <= STDIN_MAX)?.len();
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(bytes.into())
+}
+
+async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile, stdin: Option<Arc<[u8]>>) -> Result<Work, Refused> {
     let cwd = hello.view.cwd;
     let epoch = daemon.files.begin();
     let permit = daemon.light.acquire().await;
@@ -199,7 +213,7 @@ async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile) -> Resul
         if !same {
             return Err(Refused::new("other-view", path));
         }
-        let analyst = Analyst { files: &daemon.files, scans: &daemon.scans, toolchains: &daemon.toolchains };
+        let analyst = Analyst { files: &daemon.files, scans: &daemon.scans, toolchains: &daemon.toolchains, stdin };
         analyst.analyse(&request, epoch)
     });
     worked.await.unwrap_or_else(|error| {

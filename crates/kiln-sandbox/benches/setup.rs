@@ -61,6 +61,7 @@ fn per_job(label: &str, jobs: usize, mode: RootMode, change: bool) {
         make_dirs: vec![],
         limits: support::limits(),
         terminal: None,
+        stdin: None,
     };
     // The first root is laid out in full.
     farm.run(job(&roots[0]));

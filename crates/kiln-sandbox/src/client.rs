@@ -219,6 +219,7 @@ fn checked_job(spec: &JobSpec) -> Result<Job, SandboxError> {
         make_dirs: spec.make_dirs.clone(),
         limits: spec.limits.clone(),
         terminal: spec.terminal,
+        stdin: spec.stdin.clone(),
     })
 }
 

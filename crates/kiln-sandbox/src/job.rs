@@ -84,6 +84,8 @@ pub struct JobSpec {
     pub limits: Limits,
     /// Run with stdout and stderr on terminals of this size instead of pipes.
     pub terminal: Option<Terminal>,
+    /// A file of the input root, absolute inside the job, that is its stdin; `None`: an empty one.
+    pub stdin: Option<String>,
 }
 
 /// A bound that a job met.

@@ -110,6 +110,7 @@ pub(crate) struct Job {
     pub(crate) make_dirs: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) terminal: Option<Terminal>,
+    pub(crate) stdin: Option<String>,
 }
 
 impl Job {
@@ -140,6 +141,8 @@ impl Job {
         let terminal = self.terminal.unwrap_or(Terminal { columns: 0, rows: 0 });
         out.byte(u8::from(self.terminal.is_some()));
         out.word(u32::from(terminal.columns) << 16 | u32::from(terminal.rows));
+        // No file has an empty path.
+        out.text(self.stdin.as_deref().unwrap_or_default());
         out.bytes
     }
 
@@ -167,9 +170,10 @@ impl Job {
         let has_terminal = input.byte()? != 0;
         let size = input.word()?;
         let terminal = Terminal { columns: (size >> 16) as u16, rows: size as u16 };
+        let stdin = Some(input.text()?).filter(|path| !path.is_empty());
         input.end()?;
         let terminal = has_terminal.then_some(terminal);
-        Ok(Job { root, mode, argv, env, cwd, outputs, output_trees, make_dirs, limits, terminal })
+        Ok(Job { root, mode, argv, env, cwd, outputs, output_trees, make_dirs, limits, terminal, stdin })
     }
 }
 
@@ -400,6 +404,7 @@ mod tests {
             make_dirs: vec!["d".into(), "e".into()],
             limits: Limits::default(),
             terminal: Some(Terminal { columns: 80, rows: 24 }),
+            stdin: Some("/in".into()),
         };
         assert_eq!(Job::decode(&job.encode()), Ok(job));
     }

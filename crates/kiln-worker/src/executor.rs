@@ -20,6 +20,8 @@ use crate::verdict::{Doubt, Verdict, judge, judge_plain};
 pub const ROOT_PROPERTY: &str = "kiln-root";
 /// Platform property: `COLUMNSxROWS` of the terminal an action's messages are written for.
 pub const TERMINAL_PROPERTY: &str = "kiln-terminal";
+/// Platform property: the file of the input root, absolute, that is an action's stdin.
+pub const STDIN_PROPERTY: &str = "kiln-stdin";
 /// Platform property: digest of the worker's own files that a plain action sees.
 pub const HOST_ROOT_PROPERTY: &str = "kiln-host-root";
 
@@ -206,6 +208,7 @@ impl Executor {
             Some(other) => return Err(ExecuteError::Invalid(format!("this worker gives no root {other:?}"))),
             None => RootMode::HostUsr,
         };
+        check_properties(action, mode)?;
         let terminal = action.property(TERMINAL_PROPERTY).map(parse_terminal).transpose()?;
         let root = self.pool.lay_out(&StoreBlobs(&self.store), &action.input_root_digest).map_err(layout_error)?;
         let mut limits = self.limits.clone();
@@ -231,6 +234,7 @@ impl Executor {
             make_dirs: Vec::new(),
             limits,
             terminal,
+            stdin: action.property(STDIN_PROPERTY).map(str::to_owned),
         })
     }
 
@@ -283,6 +287,20 @@ impl Executor {
 pub fn essence(result: &reapi::ActionResult) -> Vec<u8> {
     let bare = reapi::ActionResult { execution_metadata: None, ..result.clone() };
     prost::Message::encode_to_vec(&bare)
+}
+
+/// What kiln's own properties change in a job is known here, or the job is not run.
+fn check_properties(action: &Action, mode: RootMode) -> Result<(), ExecuteError> {
+    const KNOWN: [&str; 4] = [ROOT_PROPERTY, TERMINAL_PROPERTY, STDIN_PROPERTY, HOST_ROOT_PROPERTY];
+    if let Some((name, _)) = action.platform.iter().find(|(name, _)| name.starts_with("kiln-") && !KNOWN.contains(&name.as_str())) {
+        return Err(ExecuteError::Invalid(format!("this worker does not know {name:?}")));
+    }
+    match action.property(STDIN_PROPERTY) {
+        Some(path) if mode != RootMode::Chroot || !path.starts_with('/') => {
+            Err(ExecuteError::Invalid(format!("{STDIN_PROPERTY} is no file of a root of its own: {path:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn parse_terminal(value: &str) -> Result<Terminal, ExecuteError> {

@@ -18,8 +18,8 @@ mod worker;
 pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
 pub use engine::{Engine, Job};
 pub use executor::{
-    CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, HOST_ROOT_PROPERTY, Prepared, ROOT_PROPERTY, TERMINAL_PROPERTY,
-    essence,
+    CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, HOST_ROOT_PROPERTY, Prepared, ROOT_PROPERTY, STDIN_PROPERTY,
+    TERMINAL_PROPERTY, essence,
 };
 pub use kiln_proto::grant::GRANT_METADATA as GRANT_KEY;
 pub use kiln_proto::home::home;

@@ -21,8 +21,8 @@ const NAMES: [&[u8]; 4] = [b"-o", b"-MF", b"-MT", b"-MQ"];
 
 /// Looks at the arguments after `argv[0]`.
 pub(crate) fn look(args: &[&CStr]) -> Look {
-    // As a source, this is how build systems ask whether an option is known.
-    if is_source(args, b"/dev/null") {
+    // As a source, or written nowhere from stdin, this is how build systems ask whether an option is known.
+    if is_source(args, b"/dev/null") || reads_stdin(args) && writes_nothing(args) {
         return Look::Probe;
     }
     let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_bytes().to_vec()).collect();
@@ -37,6 +37,12 @@ pub(crate) fn look(args: &[&CStr]) -> Look {
 /// Whether the command seems to read its source from stdin.
 pub(crate) fn reads_stdin(args: &[&CStr]) -> bool {
     is_source(args, b"-")
+}
+
+fn writes_nothing(args: &[&CStr]) -> bool {
+    let pairs = args.iter().zip(args.iter().skip(1)).map(|(name, value)| (name.to_bytes(), value.to_bytes()));
+    let named = pairs.filter(|(name, _)| *name == b"-o").map(|(_, value)| value).next_back();
+    matches!(named, Some(b"/dev/null" | b"-"))
 }
 
 fn is_source(args: &[&CStr], source: &[u8]) -> bool {
@@ -76,6 +82,12 @@ mod tests {
         check("-o /dev/null -c a.c", Look::Ask);
         check("@args", Look::Ask);
         check("-c -x c -", Look::Ask);
+        check("-c -x c - -o t.o", Look::Ask);
+        check("-c -x c - -o /dev/null", Look::Probe);
+        check("-o - -S -x c -", Look::Probe);
+        check("-E -dM -x c -", Look::Probe);
+        check("-x c - -fsyntax-only", Look::Probe);
+        check("-x c - -o prog", Look::Link);
         check("a.o b.o -o prog", Look::Link);
         check("a.c -o prog", Look::Link);
     }

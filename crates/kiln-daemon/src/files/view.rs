@@ -4,6 +4,7 @@
 use kiln_scan::{Closure, Dialect, DirId, Directives, Entry, FileId, FileView, Names, ReadError};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::content::ContentId;
 use super::listing::Kind;
@@ -15,11 +16,34 @@ pub(crate) struct View<'a> {
     files: &'a Files,
     names: &'a Names,
     epoch: Epoch,
+    stdin: Option<Stdin>,
 }
+
+/// A source that stands in no file: what came by standard input, named `-` in the working directory.
+struct Stdin {
+    directory: DirId,
+    file: FileId,
+    bytes: Arc<[u8]>,
+}
+
+/// Numbers for such sources: from the top, where no file's number comes.
+static STDIN_FILES: AtomicU32 = AtomicU32::new(u32::MAX);
 
 impl<'a> View<'a> {
     pub(crate) fn new(files: &'a Files, names: &'a Names, epoch: Epoch) -> View<'a> {
-        View { files, names, epoch }
+        View { files, names, epoch, stdin: None }
+    }
+
+    /// Lets `bytes` be the source named `-` in `cwd`.
+    pub(crate) fn with_stdin(mut self, cwd: &str, bytes: Arc<[u8]>) -> View<'a> {
+        let file = FileId(STDIN_FILES.fetch_sub(1, Ordering::Relaxed));
+        self.stdin = self.walk_to(cwd).map(|directory| Stdin { directory, file, bytes });
+        self
+    }
+
+    /// Whether its answers are for one unit alone.
+    pub(crate) fn has_stdin(&self) -> bool {
+        self.stdin.is_some()
     }
 
     fn walk_to(&self, path: &str) -> Option<DirId> {
@@ -82,6 +106,9 @@ impl FileView for View<'_> {
     }
 
     fn entry(&self, dir: DirId, name: &str) -> Entry {
+        if let Some(stdin) = self.stdin.as_ref().filter(|stdin| name == "-" && stdin.directory == dir) {
+            return Entry::File(stdin.file);
+        }
         let Some(path) = self.files.directory_path(dir) else { return Entry::Absent };
         let Some(listing) = self.files.listing_asked(&path, name, self.epoch) else { return Entry::Absent };
         let physical = match listing.names.get(name) {
@@ -103,6 +130,9 @@ impl FileView for View<'_> {
     }
 
     fn directives(&self, file: FileId, dialect: Dialect) -> Result<Arc<Directives>, ReadError> {
+        if let Some(stdin) = self.stdin.as_ref().filter(|stdin| stdin.file == file) {
+            return Ok(Arc::new(kiln_scan::directives(&stdin.bytes, dialect, self.names)?));
+        }
         self.files.directives(ContentId(file.0), dialect, self.names)
     }
 }

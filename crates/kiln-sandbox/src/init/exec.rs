@@ -43,6 +43,7 @@ pub(super) struct Command {
     argv: Vec<CString>,
     env: Vec<CString>,
     cwd: CString,
+    stdin: Option<CString>,
     /// Where the input root is, for the job.
     work: String,
 }
@@ -64,6 +65,7 @@ impl Command {
             argv: strings(&job.argv)?,
             env: strings(&job.env)?,
             cwd: string(&place.cwd)?,
+            stdin: job.stdin.as_deref().map(string).transpose()?,
             work: place.output_prefix.clone(),
         })
     }
@@ -111,8 +113,11 @@ impl Command {
             rustix::process::setpgid(None, None)?;
             // Worse manners than asked for are no reason to fail.
             let _ = rustix::process::setpriority_process(None, NICENESS);
-            // The job's own device rather than the helper's, where there is one.
-            if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            if let Some(path) = &self.stdin {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                rustix::stdio::dup2_stdin(&rustix::fs::open(&**path, flags, Mode::empty())?)?;
+            } else if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+                // The job's own device rather than the helper's, where there is one.
                 rustix::stdio::dup2_stdin(&null)?;
             }
             rustix::stdio::dup2_stdout(stdout)?;

@@ -204,6 +204,21 @@ fn a_terminal_has_the_size_given_and_changes_no_bytes() {
 }
 
 #[test]
+fn stdin_is_a_file_of_the_root_or_empty() {
+    let farm = Farm::new();
+    let mut tree = farm.tree();
+    tree.file("/in", farm.store.put(b"one\0two"), false).unwrap();
+    let mut spec = farm.job(&tree, &["stdin"]);
+    spec.stdin = Some("/in".into());
+    assert_eq!(farm.run(spec).stdout, b"one\0two");
+    assert_eq!(farm.run(farm.job(&tree, &["stdin"])).stdout, b"");
+    let mut spec = farm.job(&tree, &["stdin"]);
+    spec.stdin = Some("/none".into());
+    let error = farm.sandbox.run(spec).unwrap().wait().unwrap_err();
+    assert!(matches!(error, SandboxError::Setup { .. }), "{error:?}");
+}
+
+#[test]
 fn addresses_are_the_same_each_time() {
     let farm = Farm::new();
     let first = farm.act(&["addresses"]);

@@ -265,6 +265,9 @@ impl Shim {
             },
         };
         let reading = kiln_cmdline::parse_all(&request).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+        if reading.units.iter().any(kiln_cmdline::Invocation::reads_stdin) {
+            anyhow::bail!("standard input can be read once");
+        }
         let sources: Vec<&str> = reading.units.iter().map(|unit| unit.source.as_str()).collect();
         let outputs = match reading.link {
             Some(link) => vec![(link.output, OnFailure::Keep)],

@@ -277,6 +277,10 @@ int main(int argc, char **argv, char **env) {
         fputs("line one\nline two\n", stderr);
         return 0;
     }
+    if (!strcmp(act, "stdin")) {
+        for (int c; (c = getchar()) != EOF;) putchar(c);
+        return 0;
+    }
     if (!strcmp(act, "stat")) {
         struct stat stat;
         for (char **path = argv + 2; *path; path++) {

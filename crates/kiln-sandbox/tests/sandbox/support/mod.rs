@@ -169,6 +169,7 @@ impl Farm {
             make_dirs: vec![],
             limits: limits(),
             terminal: None,
+            stdin: None,
         }
     }
 

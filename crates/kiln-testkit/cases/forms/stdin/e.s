@@ -1,0 +1,3 @@
+.globl e
+e:
+.incbin "inc.s"

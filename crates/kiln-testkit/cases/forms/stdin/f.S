@@ -1,0 +1,3 @@
+#include "sub/h.h"
+.globl f
+f: .word H
