@@ -61,6 +61,7 @@ async fn status(daemon: &Daemon) -> Value {
                     "grants": status.grants,
                     "rejected": status.rejected,
                     "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
+                    "turned_away": status.turned_away.iter().map(turned_away).collect::<Vec<_>>(),
                 }),
                 Err(error) => json!({ "up": false, "schedulers": schedulers, "error": error }),
             }
@@ -86,6 +87,7 @@ fn worker(worker: &kiln_proto::v1::WorkerStatus) -> Value {
         "address": worker.address,
         "kind": if worker.kind == kiln_proto::v1::NodeKind::Cache as i32 { "cache" } else { "worker" },
         "state": worker.state,
+        "trouble": worker.trouble,
         "slots": worker.slots,
         "capacity": worker.capacity,
         "leased": worker.leased,
@@ -95,6 +97,11 @@ fn worker(worker: &kiln_proto::v1::WorkerStatus) -> Value {
         "done": worker.done,
         "failed": worker.failed,
     })
+}
+
+/// Who was refused by the scheduler lately: a worker with a wrong token or another protocol shows here alone.
+fn turned_away(one: &kiln_proto::v1::TurnedAway) -> Value {
+    json!({ "who": one.who, "why": one.why, "times": one.times, "ago_ms": one.ago_ms })
 }
 
 fn sandbox(daemon: &Daemon) -> Value {

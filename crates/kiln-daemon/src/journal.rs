@@ -3,6 +3,7 @@
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// Units remembered: one large build. At some 2 KiB each (paths, reasons, and the list of inputs as digests) under 20 MiB.
 pub(crate) const UNITS_MAX: usize = 8192;
@@ -15,6 +16,8 @@ pub(crate) const INPUTS_MAX: usize = 2000;
 pub(crate) struct Attempt {
     pub(crate) worker: String,
     pub(crate) outcome: String,
+    /// When it began, from when the unit did.
+    pub(crate) at_ms: u64,
     pub(crate) ms: u64,
 }
 
@@ -22,6 +25,10 @@ pub(crate) struct Attempt {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Unit {
     pub(crate) number: u64,
+    #[serde(skip)]
+    pub(crate) began: Option<Instant>,
+    /// How long ago it began, when it is told.
+    pub(crate) ago_ms: u64,
     pub(crate) cwd: String,
     pub(crate) compiler: String,
     pub(crate) args: Vec<String>,
@@ -39,9 +46,22 @@ pub(crate) struct Unit {
     pub(crate) uploaded_blobs: u64,
     pub(crate) uploaded_bytes: u64,
     pub(crate) attempts: Vec<Attempt>,
+    /// When it was sent to this machine's own sandbox, from when it began.
+    pub(crate) here_at_ms: Option<u64>,
     pub(crate) exit: Option<i32>,
     pub(crate) analyse_us: u64,
     pub(crate) total_ms: u64,
+}
+
+impl Unit {
+    /// Since it began.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        self.began.map_or(0, |began| began.elapsed().as_millis() as u64)
+    }
+
+    fn told(&self) -> Unit {
+        Unit { ago_ms: self.elapsed_ms(), ..self.clone() }
+    }
 }
 
 /// The last units.
@@ -65,7 +85,7 @@ impl Journal {
     pub(crate) fn last(&self, count: usize) -> Vec<Unit> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let skip = inner.1.len().saturating_sub(count);
-        inner.1.iter().skip(skip).cloned().map(|unit| Unit { inputs: Vec::new(), ..unit }).collect()
+        inner.1.iter().skip(skip).map(|unit| Unit { inputs: Vec::new(), ..unit.told() }).collect()
     }
 
     /// The units whose source or output is `name`, or ends in `/name`; newest first.
@@ -74,7 +94,7 @@ impl Journal {
         let tail = format!("/{name}");
         let is_named = |path: &str, cwd: &str| path == name || path.ends_with(&tail) || format!("{cwd}/{path}") == name;
         let matching = inner.1.iter().rev().filter(|unit| is_named(&unit.source, &unit.cwd) || is_named(&unit.output, &unit.cwd));
-        matching.take(16).cloned().collect()
+        matching.take(16).map(Unit::told).collect()
     }
 }
 

@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 use crate::analyse::{Analysed, Analyst, Refused, Work};
 use crate::course::{Course, Next, Setback};
@@ -141,6 +142,7 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
 fn story(request: &Compile) -> Unit {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Unit {
+        began: Some(Instant::now()),
         cwd: text(&request.cwd),
         compiler: text(&request.compiler),
         args: request.args.iter().map(|argument| text(argument)).collect(),
@@ -329,18 +331,21 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
     {
         return Ok(Finished { result, went: Went::Hit("remote"), warning: None });
     }
-    let mut course = Course::default();
+    let began = Instant::now();
+    let mut course = Course::new(fallback == Fallback::Fail);
     while let Next::Remote { attempt } = course.next() {
         match place(daemon, &farm, unit, attempt, course.avoid()).await {
             Where::Worker(mut granted) => {
-                let began = Instant::now();
+                course.granted();
+                let (at_ms, began) = (story.elapsed_ms(), Instant::now());
                 let worker = granted.grant.worker_name.clone();
                 let outcome = match farm.attempt(unit, &mut granted).await {
                     Ok(remote) => take(daemon, unit, remote, story).await,
                     Err(setback) => Err(setback),
                 };
                 let told = outcome.as_ref().map_or_else(|setback| format!("{setback:?}"), |_| "ok".to_owned());
-                story.attempts.push(Attempt { worker: worker.clone(), outcome: told, ms: began.elapsed().as_millis() as u64 });
+                let ms = began.elapsed().as_millis() as u64;
+                story.attempts.push(Attempt { worker: worker.clone(), outcome: told, at_ms, ms });
                 match outcome {
                     Ok(result) => return Ok(Finished { result, went: Went::Remote, warning: None }),
                     Err(setback) => {
@@ -351,12 +356,17 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
                     }
                 }
             }
-            Where::Here(permit) => return run_here(daemon, unit, Some(permit)).await,
-            Where::Nowhere { code, detail } => {
-                return blamed(daemon, unit, fallback, code, &detail).await;
+            Where::Here(permit) => {
+                story.here_at_ms = Some(story.elapsed_ms());
+                return run_here(daemon, unit, Some(permit)).await;
             }
+            Where::Nowhere { code, detail } => match course.nowhere(code, detail, began.elapsed()) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => break,
+            },
         }
     }
+    story.here_at_ms = Some(story.elapsed_ms());
     match course.blame() {
         Some((code, detail)) => blamed(daemon, unit, fallback, code, detail).await,
         None => run_here(daemon, unit, None).await,
@@ -384,7 +394,7 @@ async fn blamed(
 }
 
 enum Where {
-    Worker(Granted),
+    Worker(Box<Granted>),
     Here(Permit),
     Nowhere { code: &'static str, detail: String },
 }
@@ -393,23 +403,44 @@ enum Where {
 /// that were just returned come round again.
 const GRACE_MS: u32 = 150;
 
-/// A worker, or an idle processor of this machine when the farm is full.
+/// How long a unit waits for the word of a scheduler that does not answer before this machine's processors compete for it.
+const SILENT_GRACE: Duration = Duration::from_secs(1);
+
+/// A worker, or an idle processor of this machine when the farm is full or does not answer.
 async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, attempt: u32, avoid: &[String]) -> Where {
+    let full = Notify::new();
+    let here = async {
+        let _ = tokio::time::timeout(SILENT_GRACE, full.notified()).await;
+        if daemon.local.executor.is_some()
+            && let Some(permit) = daemon.heavy.acquire().await
+        {
+            return permit;
+        }
+        // No sandbox, or too many wait here already: the farm it is.
+        std::future::pending().await
+    };
+    tokio::pin!(here);
     let mut wait_ms = GRACE_MS;
     loop {
         let no_grant = tokio::select! {
             biased;
             granted = farm.acquire(unit, attempt, avoid, wait_ms) => match granted {
-                Ok(granted) => return Where::Worker(granted),
+                Ok(granted) => return Where::Worker(Box::new(granted)),
                 Err(no_grant) => no_grant,
             },
-            Some(permit) = daemon.heavy.acquire(), if wait_ms > GRACE_MS && daemon.local.executor.is_some() => return Where::Here(permit),
+            permit = &mut here => return Where::Here(permit),
         };
-        match no_grant {
-            NoGrant::Full => wait_ms = ACQUIRE_WAIT_MS,
-            NoGrant::Unserved => return Where::Nowhere { code: "unknown-toolchain", detail: "no worker serves it".to_owned() },
-            NoGrant::NoFarm(detail) => return Where::Nowhere { code: "no-farm", detail },
-        }
+        let (code, detail) = match no_grant {
+            NoGrant::Full => {
+                wait_ms = ACQUIRE_WAIT_MS;
+                full.notify_one();
+                continue;
+            }
+            NoGrant::Unserved => ("unknown-toolchain", "no worker serves it".to_owned()),
+            NoGrant::NoWorkers => ("no-workers", "no worker takes work, but for those that failed just now".to_owned()),
+            NoGrant::NoFarm(detail) => ("no-farm", detail),
+        };
+        return Where::Nowhere { code, detail };
     }
 }
 

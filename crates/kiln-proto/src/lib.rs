@@ -18,6 +18,10 @@ pub use bazel_remote_apis::google::protobuf;
 /// `google.rpc`.
 pub use bazel_remote_apis::google::rpc;
 
+/// Version of kiln.v1 that is spoken here. It is counted up with a change after which the two sides would misunderstand each
+/// other; fields and calls that the other side may lack do not count.
+pub const PROTOCOL: u32 = 1;
+
 /// kiln's own protocol: `proto/kiln/v1/kiln.proto`.
 #[allow(missing_docs, clippy::all, unreachable_pub, reason = "generated code")]
 pub mod v1 {

@@ -92,7 +92,8 @@ pub fn connect(address: &Address, dial: &Dial) -> Result<Channel, DialError> {
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
+        // Without a request in flight there is nothing to lose: the next one finds out.
+        .keep_alive_while_idle(false)
         .http2_max_header_list_size(HEADERS_MAX)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);

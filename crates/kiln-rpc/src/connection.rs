@@ -30,12 +30,12 @@ use crate::Peer;
 use crate::ServerTls;
 use crate::auth::Auth;
 use crate::auth::Connected;
+use crate::limits::CLIENT_SILENCE_MAX;
 use crate::limits::CONNECTION_WINDOW;
 use crate::limits::FRAME_MAX;
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::limits::HEADERS_MAX;
 use crate::limits::KEEPALIVE_INTERVAL;
-use crate::limits::KEEPALIVE_TIMEOUT;
 use crate::limits::PENDING_RESETS_MAX;
 use crate::limits::STREAM_WINDOW;
 use crate::limits::STREAMS_MAX;
@@ -177,7 +177,7 @@ async fn http2(
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_timeout(CLIENT_SILENCE_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADERS_MAX)
         .max_frame_size(FRAME_MAX)

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 /// A quiet connection is asked for a sign of life this often.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// And given up when none comes for this long: 1 s + 2 s = 3 s from silence to notice.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// And given up when none comes for this long: 1 s + 1.5 s from silence to notice, which leaves half a second of the three
+/// in which a lost attempt is to run elsewhere.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// A server has more patience: a client that uses all its processors may be late, and what it asked for goes on meanwhile.
+pub const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// A peer that does not take a connection within this is taken for absent.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// TLS handshake and the first bytes of HTTP: several round trips of the worst link served (500 ms), and some.
@@ -53,5 +56,17 @@ pub const CREDENTIALS_CHECK: Duration = Duration::from_secs(1);
 /// Channels kept by a [`Pool`](crate::Pool): a farm of 256 nodes; beyond it the least recently used is dropped (its
 /// requests in flight go on).
 pub const POOL_MAX: usize = 256;
+/// A channel of a [`Pool`](crate::Pool) that nobody asked for in this long is closed: an idle client costs its peers nothing.
+pub const POOL_IDLE: Duration = Duration::from_secs(60);
+/// Peers turned away that are remembered for the status: enough to see what is wrong, 200 bytes each.
+pub const DENIALS_MAX: usize = 16;
+/// And for this long after the last time.
+pub const DENIALS_KEEP: Duration = Duration::from_secs(600);
+/// How long a node that failed is left alone at first: a scheduler knows of a silent one after the same time.
+pub const REST: Duration = Duration::from_secs(3);
+/// And at most, doubled with each failure.
+pub const REST_MAX: Duration = Duration::from_secs(48);
+/// Nodes left alone at once: all that a pool knows.
+pub const RESTING_MAX: usize = POOL_MAX;
 /// How long a draining server waits for requests in flight before it cuts them: longer than the longest ordinary compile.
 pub const DRAIN_MAX: Duration = Duration::from_secs(600);

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use crate::Address;
 use crate::Channel;
 use crate::Dial;
 use crate::DialError;
 use crate::connect;
+use crate::limits::POOL_IDLE;
 use crate::limits::POOL_MAX;
 
 /// Channels to many services of one kind, made when first asked for.
@@ -21,9 +23,8 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By address and expected name; the number is when it was last asked for.
-    channels: HashMap<(Address, String), (u64, Channel)>,
-    asked: u64,
+    /// By address and expected name, with when it was last asked for.
+    channels: HashMap<(Address, String), (Instant, Channel)>,
 }
 
 impl Pool {
@@ -44,8 +45,7 @@ impl Pool {
     pub fn get(&self, address: &Address, tls_name: &str) -> Result<Channel, DialError> {
         let key = (address.clone(), tls_name.to_owned());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.asked += 1;
-        let asked = state.asked;
+        let asked = Instant::now();
         if let Some((last, channel)) = state.channels.get_mut(&key) {
             *last = asked;
             return Ok(channel.clone());
@@ -68,6 +68,16 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).channels.retain(|(known, _), _| known != address);
     }
 
+    /// Drops the channels that nobody asked for in [`POOL_IDLE`]; their connections close once their last request has ended.
+    pub fn drop_idle(&self) {
+        self.drop_idle_at(Instant::now());
+    }
+
+    fn drop_idle_at(&self, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.channels.retain(|_, (last, _)| now.saturating_duration_since(*last) < POOL_IDLE);
+    }
+
     /// How many channels are held.
     pub fn len(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).channels.len()
@@ -76,5 +86,22 @@ impl Pool {
     /// Whether none is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn channels_that_nobody_asks_for_are_dropped() {
+        let pool = Pool::new(Dial::default());
+        let address = |port| Address::tcp("127.0.0.1", port);
+        pool.get(&address(1), "").unwrap();
+        pool.drop_idle_at(Instant::now() + POOL_IDLE / 2);
+        assert_eq!(pool.len(), 1);
+        pool.drop_idle_at(Instant::now() + POOL_IDLE + Duration::from_secs(1));
+        assert!(pool.is_empty());
     }
 }

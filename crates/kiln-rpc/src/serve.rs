@@ -26,6 +26,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
+use crate::Denials;
 use crate::Listener;
 use crate::Peer;
 use crate::Role;
@@ -55,6 +56,8 @@ pub struct ServeOptions {
     pub registry: Arc<Registry>,
     /// What `/healthz` says: `Err(why)` is 503.
     pub health: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Where peers that are turned away are noted.
+    pub denials: Arc<Denials>,
     /// How long requests in flight may take after the shutdown began.
     pub drain_max: Duration,
     /// Connections at once; further ones wait in the kernel's queue.
@@ -71,6 +74,7 @@ impl ServeOptions {
             auth,
             registry: Arc::default(),
             health: Arc::new(|| Ok(())),
+            denials: Arc::default(),
             drain_max: DRAIN_MAX,
             connections_max: CONNECTIONS_MAX,
             requests_max: REQUESTS_MAX,
@@ -91,6 +95,7 @@ struct Server {
     routes: Routes,
     registry: Arc<Registry>,
     health: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    denials: Arc<Denials>,
     connections: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     counters: Arc<Counters>,
@@ -118,6 +123,7 @@ pub async fn serve(listeners: Vec<Listener>, routes: Routes, options: ServeOptio
         routes: routes.prepare(),
         registry: options.registry,
         health: options.health,
+        denials: options.denials,
         connections: Arc::new(Semaphore::new(options.connections_max)),
         requests: Arc::new(Semaphore::new(options.requests_max)),
         counters,
@@ -208,6 +214,7 @@ impl Server {
 
     fn closed(&self, peer: &Peer, why: &str) {
         self.counters.closed.fetch_add(1, Ordering::Relaxed);
+        self.denials.note(peer, why);
         self.complain(&format!("closed connection from {peer}: {why}"));
     }
 
@@ -227,6 +234,10 @@ impl Server {
             Ok(caller) => caller,
             Err(denied) => {
                 self.counters.denied.fetch_add(1, Ordering::Relaxed);
+                // That it is turned away for a while says less than why it was before.
+                if denied != Denied::Blocked {
+                    self.denials.note(&connected.peer, &denied.to_string());
+                }
                 self.complain(&format!("refused a request from {}: {denied}", connected.peer));
                 let status = match denied {
                     Denied::Blocked => Status::resource_exhausted(denied.to_string()),

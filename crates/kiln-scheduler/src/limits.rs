@@ -19,6 +19,13 @@ pub const NODES_MAX: usize = 256;
 /// How long a token lets its bearer in from the moment the worker first sees it: cold inputs are fetched meanwhile. The lease
 /// itself ends sooner, and the worker's queue decides what runs.
 pub const TOKEN_LEASE: Duration = Duration::from_secs(60);
+/// Least time between two messages of news to one watcher: a farm whose workers all come at once is a few messages, and a
+/// thousand watchers cost 4,000 small messages a second at the very most.
+pub const NEWS_EVERY: Duration = Duration::from_millis(250);
+/// Nodes turned away that are remembered for the status, and for how long.
+pub const TURNED_AWAY_MAX: usize = 16;
+/// See [`TURNED_AWAY_MAX`].
+pub const TURNED_AWAY_KEEP: Duration = Duration::from_secs(600);
 /// How often numbers for `/metrics` are brought up to date, in ticks: once a second.
 pub const STATS_TICKS: u64 = 4;
 /// How often names of clients that are gone are dropped, in ticks: each 10 s.

@@ -57,6 +57,9 @@ pub enum ExecuteError {
     /// Its end is not believed; another machine may do better.
     #[error("{0}")]
     Doubtful(Doubt),
+    /// It had not begun when this worker was told to leave.
+    #[error("handed back: this worker is leaving")]
+    HandedBack,
     /// This machine failed.
     #[error("{0}")]
     Machine(String),

@@ -2,12 +2,13 @@
 
 use kiln_cas::{BlobStore as _, Digest};
 use kiln_proto::v1::{Node, NodeKind};
-use kiln_rpc::Pool;
+use kiln_rpc::{Pool, Resting};
 use kiln_store::DiskStore;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient};
 
@@ -27,12 +28,14 @@ pub(crate) struct Fetcher {
     nodes: RwLock<Vec<Node>>,
     own_address: String,
     flights: Mutex<BTreeMap<Digest, Flight>>,
+    /// Nodes that failed lately, by address.
+    resting: Mutex<Resting>,
 }
 
 impl Fetcher {
     /// A fetcher that knows no nodes yet; `pool` dials them with the worker's credential.
     pub(crate) fn new(store: DiskStore, pool: Pool, own_address: String) -> Fetcher {
-        Fetcher { store, pool, nodes: RwLock::default(), own_address, flights: Mutex::default() }
+        Fetcher { store, pool, nodes: RwLock::default(), own_address, flights: Mutex::default(), resting: Mutex::default() }
     }
 
     /// The farm's nodes, as the schedulers know them.
@@ -94,12 +97,24 @@ impl Fetcher {
             if missing.is_empty() {
                 break;
             }
+            if !self.resting().may_try(&node.address, Instant::now()) {
+                continue;
+            }
             let Some(client) = self.client(node) else { continue };
-            if let Err(status) = self.fetch_from(&client, &mut missing).await {
-                tracing::debug!("{}: {}", node.address, status.message());
+            match self.fetch_from(&client, &mut missing).await {
+                Err(status) if status.code() == Code::Unavailable => {
+                    tracing::debug!("{}: {}", node.address, status.message());
+                    self.resting().failed(&node.address, Instant::now());
+                }
+                Err(status) => tracing::debug!("{}: {}", node.address, status.message()),
+                Ok(()) => self.resting().well(&node.address),
             }
         }
         missing
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes from one node what it has, and takes that off `missing`.

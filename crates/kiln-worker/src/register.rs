@@ -42,6 +42,9 @@ pub(crate) async fn keep_registered(worker: Worker, scheduler: Address) {
                 told = false;
                 remember(&worker, &scheduler, &registered.worker_id);
                 let status = beat(&worker, &mut client, registered).await;
+                if worker.shared.leaving.is_cancelled() {
+                    return;
+                }
                 tracing::warn!("scheduler {scheduler}: {}", status.message());
             }
             Err(status) => {
@@ -76,6 +79,7 @@ async fn register(worker: &Worker, client: &mut SchedulerClient<Channel>) -> Res
         sandbox: format!("{:?}", worker.report().rung),
         toolchains: Vec::new(),
         tls_name: settings.tls_name.clone(),
+        protocol: kiln_proto::PROTOCOL,
     };
     let answer = tokio::time::timeout(ANSWER_WAIT, client.register(request)).await;
     let answer = answer.map_err(|_| Status::deadline_exceeded("no answer to the registration"))??.into_inner();
@@ -146,7 +150,7 @@ fn heartbeat(worker: &Worker, worker_id: &str, sequence: u64, meter: &mut CpuMet
 
 /// Why this worker should get no work now; empty when it should.
 fn unwell(worker: &Worker) -> String {
-    if worker.shared.draining.load(Ordering::SeqCst) {
+    if worker.shared.leaving.is_cancelled() {
         return "draining".to_owned();
     }
     let mut unwell = worker.shared.unwell.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,10 +18,11 @@ use kiln_proto::v1::GrantToken;
 use kiln_rpc::{Role, caller};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 use crate::engine::Engine;
@@ -65,7 +66,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) slots_count: usize,
     pub(crate) admitted: AtomicU32,
-    pub(crate) draining: AtomicBool,
+    /// Cancelled when this worker is to take no more work.
+    pub(crate) leaving: CancellationToken,
     /// Callers with a user's credential may execute without a grant: a worker that has no scheduler.
     pub(crate) standalone: bool,
     /// Names of this worker's registrations, by scheduler.
@@ -119,8 +121,8 @@ impl Service {
             self.0.counters.joined.fetch_add(1, Ordering::Relaxed);
             return Ok(watcher);
         }
-        if self.0.draining.load(Ordering::SeqCst) {
-            return Err(Status::unavailable("this worker is draining"));
+        if self.0.leaving.is_cancelled() {
+            return Err(Status::resource_exhausted("this worker is leaving"));
         }
         let place = Place::take(&self.0).ok_or_else(|| {
             self.0.counters.rejected.fetch_add(1, Ordering::Relaxed);
@@ -192,6 +194,7 @@ impl Run {
             ExecuteError::Missing(_) => &counters.missing,
             ExecuteError::Doubtful(_) => &counters.doubtful,
             ExecuteError::Cancelled => &counters.cancelled,
+            ExecuteError::HandedBack => &counters.rejected,
             ExecuteError::Invalid(_) | ExecuteError::Machine(_) | ExecuteError::Full(_) => &counters.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -224,9 +227,13 @@ impl Run {
         };
         let grant = self.spend()?;
         shared.counters.queued.fetch_add(1, Ordering::Relaxed);
-        let slot = Arc::clone(&shared.slots).acquire_owned().await;
+        let slot = tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => None,
+            slot = Arc::clone(&shared.slots).acquire_owned() => Some(slot),
+        };
         shared.counters.queued.fetch_sub(1, Ordering::Relaxed);
-        let slot = slot.map_err(|error| ExecuteError::Machine(error.to_string()))?;
+        let slot = slot.ok_or(ExecuteError::HandedBack)?.map_err(|error| ExecuteError::Machine(error.to_string()))?;
         self.operation.set(Stage::Executing, None);
         shared.counters.running.fetch_add(1, Ordering::Relaxed);
         let executed = self.blocking({
@@ -322,6 +329,7 @@ fn failed(error: ExecuteError) -> ExecuteResponse {
         ExecuteError::Missing(missing) => missing_blobs(missing),
         ExecuteError::Invalid(why) => status(Code::InvalidArgument, why.clone()),
         ExecuteError::Cancelled => status(Code::Cancelled, "cancelled"),
+        ExecuteError::HandedBack => status(Code::ResourceExhausted, error.to_string()),
         ExecuteError::Doubtful(crate::Doubt::Limit(Limit::Time)) => status(Code::DeadlineExceeded, error.to_string()),
         ExecuteError::Doubtful(_) => status(Code::Aborted, error.to_string()),
         ExecuteError::Machine(why) => status(Code::Internal, why.clone()),

@@ -12,10 +12,11 @@ use kiln_store::{DiskStore, StoreConfig};
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::blob_client::MESSAGE_MAX;
@@ -116,7 +117,7 @@ impl Worker {
             slots: Arc::new(Semaphore::new(slots)),
             slots_count: slots,
             admitted: AtomicU32::new(0),
-            draining: AtomicBool::new(false),
+            leaving: CancellationToken::new(),
             standalone: settings.schedulers.is_empty(),
             registrations: Mutex::default(),
             unwell: Mutex::new(None),
@@ -164,8 +165,8 @@ impl Worker {
         Arc::new(WorkerMetrics(Arc::clone(&self.shared)))
     }
 
-    /// Keeps the worker registered until `shutdown` completes; then takes no more work, says goodbye, and returns when the
-    /// last job is done.
+    /// Keeps the worker registered until `shutdown` completes; then takes no more work, says goodbye, hands back what has not
+    /// begun, and returns when the last job is done. Heartbeats go on until then, so that nobody gives these jobs up.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut tasks = tokio::task::JoinSet::new();
         for scheduler in &self.settings.schedulers {
@@ -183,14 +184,14 @@ impl Worker {
             }
         });
         shutdown.await;
-        self.shared.draining.store(true, Ordering::SeqCst);
-        tasks.abort_all();
+        self.shared.leaving.cancel();
         for scheduler in &self.settings.schedulers {
             register::say_goodbye(self, scheduler).await;
         }
         while self.shared.admitted.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(DRAIN_STEP).await;
         }
+        tasks.abort_all();
     }
 
     /// The root form it gives, for registration.

@@ -8,7 +8,7 @@ use kiln_proto::reapi::action_cache_client::ActionCacheClient;
 use kiln_proto::reapi::execution_client::ExecutionClient;
 use kiln_proto::reapi::{ActionResult, ExecuteRequest, ExecuteResponse, GetActionResultRequest};
 use kiln_proto::status::{missing_in, response_of};
-use kiln_proto::v1::Outcome;
+use kiln_proto::v1::{Grant, Outcome};
 use kiln_rpc::Channel;
 use kiln_worker::{BlobClient, home};
 use std::collections::BTreeMap;
@@ -26,9 +26,6 @@ use kiln_worker::GRANT_KEY;
 /// Times a worker may ask for missing blobs within one attempt: directories hide what is below them, and something may be
 /// evicted meanwhile.
 const MISSING_ROUNDS: u32 = 4;
-
-/// A broken connection is looked into this long: one step of the clock's watch, and a little.
-const STANDSTILL_LOOK: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// A result with all its bytes, each checked against its digest.
 #[derive(Debug)]
@@ -50,6 +47,9 @@ impl Farm {
     pub(crate) async fn look_up(&self, unit: &Analysed) -> Option<Remote> {
         let caches = self.caches();
         let cache = home(&caches, |node| &node.name, &unit.action_digest)?;
+        if !self.may_ask(cache) {
+            return None;
+        }
         let channel = self.servers.get(&cache.address.parse().ok()?, &cache.tls_name).ok()?;
         let request = GetActionResultRequest {
             instance_name: INSTANCE.to_owned(),
@@ -59,7 +59,16 @@ impl Farm {
             ..Default::default()
         };
         let mut client = ActionCacheClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX);
-        let result = client.get_action_result(request).await.ok()?.into_inner();
+        let result = match client.get_action_result(request).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => {
+                if status.code() == Code::Unavailable {
+                    self.cache_failed(cache);
+                }
+                return None;
+            }
+        };
+        self.cache_is_well(cache);
         let blobs = BlobClient::new(channel, INSTANCE);
         let (arrived, received_bytes) = gather(&blobs, result).await.ok()?;
         Some(Remote { arrived, sent: Sent::default(), received_bytes })
@@ -67,10 +76,15 @@ impl Farm {
 
     /// Runs the unit on the granted worker. Dropping the future cancels the run there.
     pub(crate) async fn attempt(&self, unit: &Arc<Analysed>, granted: &mut Granted) -> Result<Remote, Setback> {
-        let started = Instant::now();
-        let outcome = match self.attempt_on(unit, granted).await {
-            // Give the clock's watch its turn before blaming anyone.
-            Err(Setback::Lost { .. }) if self.stood_still_in(started).await => Err(Setback::Rejected),
+        let (started, moment) = (Instant::now(), self.moment());
+        let grant = granted.grant.clone();
+        let outcome = tokio::select! {
+            outcome = self.attempt_on(unit, &grant) => outcome,
+            () = granted.lost() => Err(Setback::Lost { code: "worker-silent", detail: "the scheduler hears nothing of it".to_owned() }),
+        };
+        let outcome = match outcome {
+            // That is this machine's doing, and says nothing about the worker.
+            Err(Setback::Lost { .. }) if self.stood_still_since(moment) => Err(Setback::Rejected),
             outcome => outcome,
         };
         let run_ms = started.elapsed().as_millis() as u64;
@@ -83,6 +97,7 @@ impl Farm {
                     self.workers.forget(&address);
                 }
                 self.known.forget(&granted.grant.worker_name);
+                self.rest(&granted.grant.worker_name);
                 granted.used(Outcome::WorkerFailed, run_ms, 0, detail);
             }
             Err(Setback::Doubtful(detail)) => granted.used(Outcome::JobFailed, run_ms, 0, detail),
@@ -91,13 +106,7 @@ impl Farm {
         outcome
     }
 
-    async fn stood_still_in(&self, since: Instant) -> bool {
-        tokio::time::sleep(STANDSTILL_LOOK).await;
-        self.stood_still_since(since)
-    }
-
-    async fn attempt_on(&self, unit: &Arc<Analysed>, granted: &Granted) -> Result<Remote, Setback> {
-        let grant = &granted.grant;
+    async fn attempt_on(&self, unit: &Arc<Analysed>, grant: &Grant) -> Result<Remote, Setback> {
         let lost = |detail: String| Setback::Lost { code: "worker-lost", detail };
         let address = grant.worker_address.parse().map_err(|_| lost(format!("bad address {:?}", grant.worker_address)))?;
         let channel = self.workers.get(&address, &grant.tls_name).map_err(|error| lost(error.to_string()))?;
@@ -114,7 +123,7 @@ impl Farm {
         sent.blobs += more.blobs;
         let mut cancel = CancelOnDrop::new(channel.clone(), &grant.lease, &grant.token);
         for _ in 0..MISSING_ROUNDS {
-            let response = self.execute(channel.clone(), unit, granted).await.map_err(status_setback)?;
+            let response = self.execute(channel.clone(), unit, grant).await.map_err(status_setback)?;
             let status = response.status.unwrap_or_default();
             let missing = missing_in(&status);
             if !missing.is_empty() {
@@ -138,7 +147,7 @@ impl Farm {
         Err(lost("the worker keeps asking for blobs".to_owned()))
     }
 
-    async fn execute(&self, channel: Channel, unit: &Analysed, granted: &Granted) -> Result<ExecuteResponse, Status> {
+    async fn execute(&self, channel: Channel, unit: &Analysed, grant: &Grant) -> Result<ExecuteResponse, Status> {
         let mut request = Request::new(ExecuteRequest {
             instance_name: INSTANCE.to_owned(),
             skip_cache_lookup: true,
@@ -148,7 +157,7 @@ impl Farm {
             inline_output_files: unit.command.output_paths.clone(),
             ..Default::default()
         });
-        let token = tonic::metadata::MetadataValue::from_bytes(&granted.grant.token);
+        let token = tonic::metadata::MetadataValue::from_bytes(&grant.token);
         request.metadata_mut().insert_bin(GRANT_KEY, token);
         let mut client = ExecutionClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
         let mut stream = client.execute(request).await?.into_inner();

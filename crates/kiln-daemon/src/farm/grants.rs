@@ -1,40 +1,28 @@
-//! Schedulers: who may run something where. Keeps the list of nodes and whether there is a farm at all.
+//! The farm as a daemon uses it: who may run something where. Runs nothing itself.
 
-use kiln_proto::v1::scheduler_client::SchedulerClient;
-use kiln_proto::v1::{
-    AcquireRequest, Grant, GrantRequest, Node, NodeKind, Outcome, Refusal, ReleaseRequest, Released, RenewRequest, StatusRequest,
-    StatusResponse,
-};
-use kiln_rpc::{Address, Channel, Dial, Pool};
+use kiln_proto::v1::{AcquireRequest, Grant, GrantRequest, Node, NodeKind, Outcome, Refusal, StatusRequest, StatusResponse};
+use kiln_rpc::{Address, Dial, Pool, Resting};
 use kiln_sandbox::KILN_ROOT;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use super::clock::{Clock, Moment};
 use super::known::Known;
+use super::leases::{self, Lease, Leases};
+use super::schedulers::Schedulers;
 use crate::analyse::Analysed;
-
-/// How often schedulers are asked for news; also how soon a farm that came back is noticed.
-const POLL: Duration = Duration::from_secs(1);
-
-/// How often the clock is looked at, to notice that this process stood still.
-const CLOCK_STEP: Duration = Duration::from_millis(200);
-
-/// A step that takes this much longer than it should was a standstill.
-const STANDSTILL: Duration = Duration::from_millis(500);
-
-/// Longest wait of a daemon's first units for the first look at the schedulers.
-const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait of one Acquire call on a full farm; then it is asked again, so that a dead scheduler is noticed.
 pub(crate) const ACQUIRE_WAIT_MS: u32 = 2000;
 
-/// Most returned grants waiting to be sent.
-const RELEASES_MAX: usize = 4096;
+/// Most workers that one request excludes: the scheduler takes no more.
+const AVOID_MAX: usize = 32;
 
-/// Most returned grants in one call.
-const RELEASE_BATCH: usize = 64;
+/// How often channels that nobody uses are dropped.
+const TIDY: Duration = Duration::from_secs(30);
 
 /// How one farm is reached.
 #[derive(Clone, Default)]
@@ -60,6 +48,8 @@ pub(crate) enum NoGrant {
     Full,
     /// No worker could ever serve this.
     Unserved,
+    /// No worker that is not to be avoided takes work.
+    NoWorkers,
     /// No scheduler answers, or it knows no worker.
     NoFarm(String),
 }
@@ -67,35 +57,18 @@ pub(crate) enum NoGrant {
 /// A grant in hand. It is returned when dropped, as unused if nothing else was said.
 pub(crate) struct Granted {
     pub(crate) grant: Grant,
-    scheduler: usize,
-    outcome: Option<Released>,
-    returns: mpsc::Sender<(usize, Released)>,
-    held: Arc<Mutex<Vec<(usize, String)>>>,
+    lease: Lease,
 }
 
 impl Granted {
     /// What the grant was used for.
     pub(crate) fn used(&mut self, outcome: Outcome, run_ms: u64, memory_bytes: u64, detail: &str) {
-        self.outcome = Some(Released {
-            lease: self.grant.lease.clone(),
-            outcome: outcome as i32,
-            run_ms: u32::try_from(run_ms).unwrap_or(u32::MAX),
-            memory_bytes,
-            detail: detail.chars().take(200).collect(),
-        });
+        self.lease.used(outcome, run_ms, memory_bytes, detail);
     }
-}
 
-impl Drop for Granted {
-    fn drop(&mut self) {
-        let released = self.outcome.take().unwrap_or_else(|| Released {
-            lease: self.grant.lease.clone(),
-            outcome: Outcome::Unused as i32,
-            ..Default::default()
-        });
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, lease)| *lease != self.grant.lease);
-        // A full queue means that a thousand returns wait for a scheduler that does not answer: its leases end by themselves.
-        let _ = self.returns.try_send((self.scheduler, released));
+    /// Completes when the scheduler says that the worker is gone.
+    pub(crate) async fn lost(&mut self) {
+        self.lease.lost().await;
     }
 }
 
@@ -107,20 +80,13 @@ pub(crate) struct Farm {
     pub(crate) known: Known,
     /// Held while shared blobs are brought to a cache server.
     pub(crate) sharing: tokio::sync::Mutex<()>,
-    schedulers: Vec<Channel>,
-    client_id: String,
-    nodes: RwLock<Vec<Node>>,
-    current: AtomicUsize,
-    up: watch::Sender<bool>,
-    /// When this process was last found to have stood still.
-    stood_still: Mutex<Option<Instant>>,
-    /// The schedulers have been looked at once.
-    looked: watch::Sender<bool>,
+    schedulers: Arc<Schedulers>,
+    leases: Arc<Leases>,
+    clock: Arc<Clock>,
+    /// Workers, by name, and cache servers, by address, that failed lately.
+    resting: Mutex<Resting>,
     waiting: AtomicUsize,
-    last_error: Mutex<String>,
-    returns: mpsc::Sender<(usize, Released)>,
-    held: Arc<Mutex<Vec<(usize, String)>>>,
-    stopped: AtomicBool,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Farm {
@@ -129,93 +95,107 @@ impl Farm {
     /// # Errors
     /// When an address or the TLS settings cannot be used.
     pub(crate) fn start(settings: FarmSettings, client_id: String) -> Result<Arc<Farm>, String> {
-        let mut schedulers = Vec::new();
-        for address in &settings.schedulers {
-            schedulers.push(kiln_rpc::connect(address, &settings.dial).map_err(|error| format!("{address}: {error}"))?);
-        }
-        let (returns, returned) = mpsc::channel(RELEASES_MAX);
+        let schedulers = Arc::new(Schedulers::new(&settings.schedulers, &settings.dial, client_id)?);
+        let (leases, returned) = Leases::new();
+        let clock = Arc::new(Clock::new());
         let farm = Arc::new(Farm {
             workers: Pool::new(settings.worker_dial.clone()),
             servers: Pool::new(settings.dial.clone()),
             known: Known::default(),
             sharing: tokio::sync::Mutex::default(),
-            schedulers,
-            client_id,
-            nodes: RwLock::default(),
-            current: AtomicUsize::new(0),
-            up: watch::Sender::new(false),
-            stood_still: Mutex::new(None),
-            looked: watch::Sender::new(false),
+            schedulers: Arc::clone(&schedulers),
+            leases: Arc::clone(&leases),
+            clock: Arc::clone(&clock),
+            resting: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            last_error: Mutex::default(),
-            returns,
-            held: Arc::default(),
-            stopped: AtomicBool::new(false),
+            tasks: Mutex::default(),
             settings,
         });
-        tokio::spawn(watch_clock(Arc::clone(&farm)));
-        tokio::spawn(watch_schedulers(Arc::clone(&farm)));
-        tokio::spawn(send_returns(Arc::clone(&farm), returned));
+        let mut tasks = farm.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(async move { clock.watch().await });
+        for index in 0..schedulers.count() {
+            let schedulers = Arc::clone(&schedulers);
+            tasks.spawn(async move { schedulers.follow(index).await });
+        }
+        tasks.spawn(leases::renew(leases, Arc::clone(&schedulers)));
+        tasks.spawn(leases::send_returns(schedulers, returned));
+        tasks.spawn(tidy(Arc::downgrade(&farm)));
+        drop(tasks);
         Ok(farm)
     }
 
     /// Whether a scheduler answers and knows workers.
     pub(crate) fn is_up(&self) -> bool {
-        *self.up.borrow()
+        self.schedulers.current().is_some()
     }
 
     /// Tells changes of [`Farm::is_up`].
     pub(crate) fn watch_up(&self) -> watch::Receiver<bool> {
-        self.up.subscribe()
+        self.schedulers.watch_up()
     }
 
-    /// Waits until the schedulers have been looked at once: the first units of a daemon that just started need not run here.
+    /// Waits until something is known of the schedulers: the first units of a daemon that just started need not run here.
     pub(crate) async fn first_look(&self) {
-        let mut looked = self.looked.subscribe();
-        let _ = tokio::time::timeout(FIRST_LOOK_MAX, looked.wait_for(|looked| *looked)).await;
+        self.schedulers.look().await;
     }
 
     /// Why there is no farm, for people.
     pub(crate) fn last_error(&self) -> String {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.schedulers.why_not()
+    }
+
+    /// A moment that [`Farm::stood_still_since`] can be asked about.
+    pub(crate) fn moment(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Whether this machine stood still (stopped, suspended) at some time after `since`: a connection that broke then says nothing
     /// about the other end.
-    pub(crate) fn stood_still_since(&self, since: Instant) -> bool {
-        self.stood_still.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at >= since)
+    pub(crate) fn stood_still_since(&self, since: Moment) -> bool {
+        self.clock.stood_still_since(since)
     }
 
     /// Ends the background tasks.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker was lost: no unit of this daemon is sent there for a while. By then the scheduler knows of it too, or it is well.
+    pub(crate) fn rest(&self, worker: &str) {
+        self.resting().failed(worker, Instant::now());
+    }
+
+    /// A cache server did not answer.
+    pub(crate) fn cache_failed(&self, cache: &Node) {
+        self.resting().failed(&cache.address, Instant::now());
+    }
+
+    /// A cache server answered.
+    pub(crate) fn cache_is_well(&self, cache: &Node) {
+        self.resting().well(&cache.address);
+    }
+
+    /// Whether a cache server may be asked: one that failed lately is left alone for a while.
+    pub(crate) fn may_ask(&self, cache: &Node) -> bool {
+        self.resting().may_try(&cache.address, Instant::now())
     }
 
     /// The farm's cache servers: name and address.
     pub(crate) fn caches(&self) -> Vec<Node> {
-        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        let named = nodes.iter().filter(|node| node.kind == NodeKind::Cache as i32).cloned();
         let configured = self.settings.caches.iter().map(|address| Node {
             name: address.to_string(),
             address: address.to_string(),
             kind: NodeKind::Cache as i32,
             tls_name: String::new(),
         });
-        let mut caches: Vec<Node> = named.chain(configured).collect();
+        let mut caches: Vec<Node> = self.schedulers.caches().iter().cloned().chain(configured).collect();
         caches.sort_by(|a, b| a.address.cmp(&b.address));
         caches.dedup_by(|a, b| a.address == b.address);
         caches
-    }
-
-    fn scheduler(&self, index: usize) -> SchedulerClient<Channel> {
-        SchedulerClient::new(self.schedulers[index].clone())
-    }
-
-    fn set_up(&self, up: bool, error: &str) {
-        if !up {
-            error.clone_into(&mut self.last_error.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        self.up.send_if_modified(|was| std::mem::replace(was, up) != up);
     }
 
     /// Asks for a slot for this unit; waits at most `wait_ms` while the farm is full.
@@ -224,12 +204,29 @@ impl Farm {
         let _waiting = scopeguard(|| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         });
-        let index = self.current.load(Ordering::Relaxed);
-        if !self.is_up() || index >= self.schedulers.len() {
-            return Err(NoGrant::NoFarm(self.last_error()));
+        let mut last = None;
+        // Once with each scheduler that seems to be there, at most.
+        for _ in 0..self.schedulers.count() {
+            let Some(index) = self.schedulers.current() else { break };
+            let request = self.request(unit, attempt, avoid, wait_ms);
+            match self.schedulers.client(index).acquire(request).await {
+                Ok(answer) => return self.granted(index, answer.into_inner()),
+                Err(status) => {
+                    last = Some(format!("{}: {}", self.schedulers.address(index), status.message()));
+                    self.schedulers.failed(index, &status).await;
+                }
+            }
         }
-        let request = AcquireRequest {
-            client_id: self.client_id.clone(),
+        Err(NoGrant::NoFarm(last.unwrap_or_else(|| self.last_error())))
+    }
+
+    fn request(&self, unit: &Analysed, attempt: u32, avoid: &[String], wait_ms: u32) -> AcquireRequest {
+        let mut avoid = avoid.to_vec();
+        avoid.extend(self.resting().names(Instant::now()).map(str::to_owned).take(AVOID_MAX));
+        avoid.sort_unstable();
+        avoid.dedup();
+        AcquireRequest {
+            client_id: self.schedulers.client_id().to_owned(),
             local_worker: self.settings.local_worker.clone(),
             toolchain: unit.toolchain.id.hex(),
             machine: unit.toolchain.host_arch.to_owned(),
@@ -238,29 +235,19 @@ impl Farm {
             wait_ms,
             backlog: u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
             client_cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
-            avoid: avoid.to_vec(),
+            avoid,
             batch: self.settings.batch,
             instance: super::INSTANCE.to_owned(),
-        };
-        let answer = self.scheduler(index).acquire(request).await;
-        let answer = match answer {
-            Ok(answer) => answer.into_inner(),
-            Err(status) => {
-                self.set_up(false, &format!("{}: {}", self.settings.schedulers[index], status.message()));
-                return Err(NoGrant::NoFarm(status.message().to_owned()));
-            }
-        };
-        if let Some(nodes) = answer.nodes {
-            *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes.nodes;
         }
-        match (answer.grants.into_iter().next(), answer.refusal) {
-            (Some(grant), _) => {
-                self.held.lock().unwrap_or_else(PoisonError::into_inner).push((index, grant.lease.clone()));
-                Ok(Granted { grant, scheduler: index, outcome: None, returns: self.returns.clone(), held: Arc::clone(&self.held) })
-            }
-            (None, refusal) if refusal == Refusal::UnknownToolchain as i32 => Err(NoGrant::Unserved),
-            (None, refusal) if refusal == Refusal::NoWorkers as i32 => Err(NoGrant::NoFarm("no workers".to_owned())),
-            (None, _) => Err(NoGrant::Full),
+    }
+
+    fn granted(&self, index: usize, answer: kiln_proto::v1::AcquireResponse) -> Result<Granted, NoGrant> {
+        let refusal = answer.refusal();
+        match (answer.grants.into_iter().next(), refusal) {
+            (Some(grant), _) => Ok(Granted { lease: self.leases.take(&grant.lease, index), grant }),
+            (None, Refusal::UnknownToolchain) => Err(NoGrant::Unserved),
+            (None, Refusal::NoWorkers) => Err(NoGrant::NoWorkers),
+            (None, Refusal::None | Refusal::Full) => Err(NoGrant::Full),
         }
     }
 
@@ -269,62 +256,12 @@ impl Farm {
     /// # Errors
     /// When none answers.
     pub(crate) async fn status(&self) -> Result<StatusResponse, String> {
-        let index = self.current.load(Ordering::Relaxed).min(self.schedulers.len().saturating_sub(1));
-        if self.schedulers.is_empty() {
-            return Err("no scheduler is configured".to_owned());
-        }
-        let answer = self.scheduler(index).status(StatusRequest::default()).await;
+        self.first_look().await;
+        let index = self.schedulers.in_use().ok_or_else(|| self.last_error())?;
+        let answer = self.schedulers.client(index).status(StatusRequest::default()).await;
         answer
             .map(tonic::Response::into_inner)
-            .map_err(|status| format!("{}: {}", self.settings.schedulers[index], status.message()))
-    }
-
-    /// Looks at every scheduler from the one in use on, and takes the first that answers and has workers.
-    async fn poll(&self) {
-        let count = self.schedulers.len();
-        let start = self.current.load(Ordering::Relaxed);
-        let mut error = String::from("no scheduler is configured");
-        for step in 0..count {
-            let index = (start + step) % count;
-            match self.scheduler(index).status(StatusRequest::default()).await {
-                Ok(answer) => {
-                    let status = answer.into_inner();
-                    self.take_nodes(&status);
-                    if status.workers.iter().any(|worker| worker.kind == NodeKind::Worker as i32 && worker.state != "silent") {
-                        self.current.store(index, Ordering::Relaxed);
-                        self.set_up(true, "");
-                        return;
-                    }
-                    error = format!("{}: no workers", self.settings.schedulers[index]);
-                }
-                Err(status) => error = format!("{}: {}", self.settings.schedulers[index], status.message()),
-            }
-        }
-        self.set_up(false, &error);
-    }
-
-    fn take_nodes(&self, status: &StatusResponse) {
-        let nodes = status.workers.iter().filter(|worker| worker.state != "silent").map(|worker| Node {
-            name: worker.name.clone(),
-            address: worker.address.clone(),
-            kind: worker.kind,
-            tls_name: String::new(),
-        });
-        *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes.collect();
-    }
-
-    /// Keeps the leases of running units alive.
-    async fn renew(&self) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for index in 0..self.schedulers.len() {
-            let leases: Vec<String> = held.iter().filter(|(at, _)| *at == index).map(|(_, lease)| lease.clone()).collect();
-            if !leases.is_empty() {
-                let request = RenewRequest { client_id: self.client_id.clone(), leases };
-                if let Err(status) = self.scheduler(index).renew(request).await {
-                    tracing::debug!("leases not renewed: {}", status.message());
-                }
-            }
-        }
+            .map_err(|status| format!("{}: {}", self.schedulers.address(index), status.message()))
     }
 }
 
@@ -338,45 +275,11 @@ fn scopeguard<F: FnMut()>(act: F) -> impl Drop {
     Guard(act)
 }
 
-/// Seconds since the machine started, those asleep included.
-fn boottime() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-/// Notices that this process stood still: a step that took half a second longer than it should.
-async fn watch_clock(farm: Arc<Farm>) {
-    while !farm.stopped.load(Ordering::SeqCst) {
-        let before = boottime();
-        tokio::time::sleep(CLOCK_STEP).await;
-        if boottime().saturating_sub(before) > CLOCK_STEP + STANDSTILL {
-            *farm.stood_still.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
-    }
-}
-
-async fn watch_schedulers(farm: Arc<Farm>) {
-    while !farm.stopped.load(Ordering::SeqCst) {
-        // A scheduler that stopped answering must not hold up the news that another is there.
-        let _ = tokio::time::timeout(3 * POLL, farm.poll()).await;
-        farm.looked.send_replace(true);
-        let _ = tokio::time::timeout(POLL, farm.renew()).await;
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-async fn send_returns(farm: Arc<Farm>, mut returned: mpsc::Receiver<(usize, Released)>) {
-    let mut batch = Vec::with_capacity(RELEASE_BATCH);
-    while returned.recv_many(&mut batch, RELEASE_BATCH).await > 0 {
-        for index in 0..farm.schedulers.len() {
-            let released: Vec<Released> = batch.iter().filter(|(at, _)| *at == index).map(|(_, one)| one.clone()).collect();
-            if !released.is_empty() {
-                let request = ReleaseRequest { client_id: farm.client_id.clone(), released };
-                if let Err(status) = farm.scheduler(index).release(request).await {
-                    tracing::debug!("grants not returned: {}", status.message());
-                }
-            }
-        }
-        batch.clear();
+async fn tidy(farm: std::sync::Weak<Farm>) {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        let Some(farm) = farm.upgrade() else { return };
+        farm.workers.drop_idle();
+        farm.servers.drop_idle();
     }
 }

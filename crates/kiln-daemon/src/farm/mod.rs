@@ -1,8 +1,11 @@
 //! The farm as one daemon sees it: schedulers, cache servers, workers, and one attempt at a time on one of them.
 
 mod attempt;
+mod clock;
 mod grants;
 mod known;
+mod leases;
+mod schedulers;
 mod transfer;
 
 pub(crate) use attempt::{Arrived, Remote};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::grants::Farm;
 use crate::analyse::{Analysed, Source};
@@ -58,17 +58,29 @@ impl Farm {
             // One unit at a time brings what is new: in a cold burst the others find it done, and send nothing twice.
             let _turn = self.sharing.lock().await;
             let unknown = self.known.unknown(&cache.name, here.into_iter());
-            if unknown.is_empty() {
+            if unknown.is_empty() || !self.may_ask(cache) {
                 continue;
             }
             let address = cache.address.parse().map_err(|_| Status::internal("a cache server has no address"))?;
             let channel = self.servers.get(&address, &cache.tls_name).map_err(|error| Status::internal(error.to_string()))?;
             let client = BlobClient::new(channel, super::INSTANCE);
-            let missing = client.find_missing(&unknown).await?;
-            sent.add(self.send(&client, unit, &missing).await?);
+            match self.bring(&client, unit, &unknown).await {
+                Ok(more) => sent.add(more),
+                Err(TransferError::Node(status)) if status.code() == Code::Unavailable => {
+                    self.cache_failed(cache);
+                    return Err(status.into());
+                }
+                Err(error) => return Err(error),
+            }
+            self.cache_is_well(cache);
             self.known.learn(&cache.name, unknown);
         }
         Ok(sent)
+    }
+
+    async fn bring(&self, client: &BlobClient, unit: &Arc<Analysed>, digests: &[Digest]) -> Result<Sent, TransferError> {
+        let missing = client.find_missing(digests).await?;
+        self.send(client, unit, &missing).await
     }
 
     /// Sends `digests` to the node behind `client`, small ones in batches, large ones as streams.

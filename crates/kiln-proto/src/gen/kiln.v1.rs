@@ -40,6 +40,9 @@ pub struct RegisterRequest {
     /// TLS server name to expect at the address; empty for the address's own host.
     #[prost(string, tag = "13")]
     pub tls_name: ::prost::alloc::string::String,
+    /// Version of this protocol that it speaks, counted from 1. Another than the scheduler's: FAILED_PRECONDITION.
+    #[prost(uint32, tag = "14")]
+    pub protocol: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterResponse {
@@ -224,6 +227,9 @@ pub struct Grant {
     /// ended meanwhile, the worker may refuse with RESOURCE_EXHAUSTED.
     #[prost(bool, tag = "8")]
     pub join: bool,
+    /// Which of the requests it is for, counted from 0.
+    #[prost(uint32, tag = "9")]
+    pub request: u32,
 }
 /// Signed content of Grant.token: this message, then HMAC-SHA256 over it with the worker's grant key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -319,6 +325,42 @@ pub struct StatusResponse {
     /// Workers that take work, now or when they have room.
     #[prost(uint32, tag = "10")]
     pub able: u32,
+    /// Who was turned away lately: wrong credentials, another protocol, a name that is taken.
+    #[prost(message, repeated, tag = "11")]
+    pub turned_away: ::prost::alloc::vec::Vec<TurnedAway>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TurnedAway {
+    /// Its name if it told one, else its address.
+    #[prost(string, tag = "1")]
+    pub who: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub times: u32,
+    /// Since the last time.
+    #[prost(uint64, tag = "4")]
+    pub ago_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// As in RegisterRequest.
+    #[prost(uint32, tag = "2")]
+    pub protocol: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct News {
+    /// The farm's live nodes; in the first message, and when they changed.
+    #[prost(message, optional, tag = "1")]
+    pub nodes: ::core::option::Option<Nodes>,
+    /// Workers that take work, now or when they have room.
+    #[prost(uint32, tag = "2")]
+    pub able: u32,
+    /// The scheduler's version, for people.
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerStatus {
@@ -748,6 +790,28 @@ pub mod scheduler_client {
             req.extensions_mut().insert(GrpcMethod::new("kiln.v1.Scheduler", "Status"));
             self.inner.unary(req, path, codec).await
         }
+        /// News for who uses the farm: how it stands now, then each change. The stream ends when the scheduler does. Role: user.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::News>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/kiln.v1.Scheduler/Watch");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("kiln.v1.Scheduler", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -804,6 +868,17 @@ pub mod scheduler_server {
             &self,
             request: tonic::Request<super::StatusRequest>,
         ) -> std::result::Result<tonic::Response<super::StatusResponse>, tonic::Status>;
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::News, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// News for who uses the farm: how it stands now, then each change. The stream ends when the scheduler does. Role: user.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
     }
     /// The scheduler. Soft state only: everything here is rebuilt from heartbeats within seconds of a restart.
     #[derive(Debug)]
@@ -1183,6 +1258,52 @@ pub mod scheduler_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/kiln.v1.Scheduler/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: Scheduler>(pub Arc<T>);
+                    impl<
+                        T: Scheduler,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::News;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Scheduler>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

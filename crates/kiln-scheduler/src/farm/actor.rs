@@ -5,6 +5,7 @@ use crate::farm::event::{Event, Pass, Reply};
 use crate::farm::members::{Members, hex, random};
 use crate::farm::names::Names;
 use crate::farm::stats::Published;
+use crate::farm::turned_away::TurnedAway;
 use crate::limits::{NAMES_MAX, STATS_TICKS, SWEEP_TICKS, TOKEN_LEASE};
 use kiln_proto::v1;
 use kiln_sched::limits::{CLIENTS_MAX, TICK};
@@ -59,6 +60,8 @@ pub(crate) struct Actor {
     pub(crate) asked: BTreeMap<RequestId, Asked>,
     /// Leases of others that workers report, with the worker.
     pub(crate) foreign: BTreeMap<String, WorkerId>,
+    /// Nodes turned away lately.
+    pub(crate) turned_away: TurnedAway,
     /// The core's answer to the renewal in hand.
     pub(crate) renewed: Option<(Vec<LeaseId>, Vec<LeaseId>)>,
     published: Published,
@@ -85,6 +88,7 @@ impl Actor {
             toolchains: Names::new(NAMES_MAX),
             asked: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            turned_away: TurnedAway::default(),
             renewed: None,
             published,
             nodes_published: 0,
@@ -113,10 +117,11 @@ impl Actor {
 
     fn take(&mut self, event: Event) {
         self.act(event);
-        self.publish_nodes();
+        self.publish();
     }
 
-    fn publish_nodes(&mut self) {
+    fn publish(&mut self) {
+        self.published.set_able(u32::try_from(self.core.able()).unwrap_or(u32::MAX));
         let version = self.members.version();
         if std::mem::replace(&mut self.nodes_published, version) != version {
             self.published.set_nodes(self.members.nodes().nodes);
@@ -141,7 +146,7 @@ impl Actor {
 
     fn tick(&mut self) {
         self.apply(kiln_sched::Event::Tick);
-        self.publish_nodes();
+        self.publish();
         if self.ticks.is_multiple_of(STATS_TICKS) {
             self.published.set(self.stats());
         }
@@ -190,6 +195,7 @@ impl Actor {
 
     fn stop(&mut self) {
         self.stopping = true;
+        self.published.set_stopping();
         let requests: Vec<RequestId> = self.asked.keys().copied().collect();
         for request in requests {
             if let Some(asked) = self.asked.remove(&request) {

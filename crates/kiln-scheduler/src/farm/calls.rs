@@ -151,6 +151,7 @@ impl Actor {
             lease_ms: u32::try_from(LEASE.as_ms()).unwrap_or(u32::MAX),
             local: granted.local,
             join: granted.join,
+            request: u32::try_from(granted.item).unwrap_or(u32::MAX),
         })
     }
 

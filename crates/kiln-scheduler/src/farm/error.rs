@@ -1,5 +1,6 @@
 //! Why a call was not answered, and what the caller is told. Knows no message.
 
+use kiln_proto::PROTOCOL;
 use tonic::Status;
 
 /// Why a call was not answered. Refusals of grants are answers, not errors.
@@ -15,6 +16,12 @@ pub enum CallError {
         name: String,
         /// Where the other is.
         address: String,
+    },
+    /// The caller speaks another version of the protocol.
+    #[error("speaks protocol {theirs}, this scheduler speaks {PROTOCOL}: update the older of the two")]
+    OtherProtocol {
+        /// What the caller speaks.
+        theirs: u32,
     },
     /// The registration is not known (any more): register again.
     #[error("not registered here; register again")]
@@ -36,12 +43,21 @@ impl From<CallError> for Status {
         match error {
             CallError::Bad(_) => Status::invalid_argument(text),
             CallError::NameTaken { .. } => Status::already_exists(text),
+            CallError::OtherProtocol { .. } => Status::failed_precondition(text),
             CallError::NotRegistered => Status::not_found(text),
             CallError::TooMany(_) => Status::resource_exhausted(text),
             CallError::NoRandomness(_) => Status::internal(text),
             CallError::Stopping => Status::unavailable(text),
         }
     }
+}
+
+/// Whether the two sides understand each other.
+///
+/// # Errors
+/// [`CallError::OtherProtocol`].
+pub(crate) fn same_protocol(theirs: u32) -> Result<(), CallError> {
+    if theirs == PROTOCOL { Ok(()) } else { Err(CallError::OtherProtocol { theirs }) }
 }
 
 /// A name from the wire: not empty, not too long, and fit for a log line.

@@ -3,14 +3,14 @@
 use crate::farm::actor::Actor;
 use crate::farm::error::CallError;
 use crate::farm::event::{AcquireCall, Event, Pass, Reply};
-use crate::farm::stats::{Published, Stats};
+use crate::farm::stats::{News, Published, Stats};
 use crate::limits::CALLS_MAX;
 use kiln_proto::v1;
 use kiln_rpc::metrics::Snapshot;
 use kiln_sched::RequestId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The farm's state and decisions; cheap to clone. The task behind it ends with the last clone.
 #[derive(Clone)]
@@ -141,6 +141,11 @@ impl Farm {
     /// The live nodes, as they were after the last event.
     pub(crate) fn nodes_now(&self) -> Arc<Vec<v1::Node>> {
         self.published.nodes()
+    }
+
+    /// News as they come; the present state is there at once.
+    pub(crate) fn watch(&self) -> watch::Receiver<News> {
+        self.published.watch()
     }
 
     /// The numbers of this moment.

@@ -9,11 +9,14 @@ mod members;
 mod names;
 mod report;
 mod stats;
+mod turned_away;
 mod words;
 mod workers;
 
 pub use error::CallError;
+pub(crate) use error::same_protocol;
 pub use handle::Farm;
+pub(crate) use stats::News;
 pub use stats::Stats;
 
 /// A name that nobody guesses: 128 random bits in hexadecimal.

@@ -19,6 +19,7 @@ impl Actor {
             up_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
             nodes: Some(self.members.nodes()),
             able: u32::try_from(self.core.able()).unwrap_or(u32::MAX),
+            turned_away: self.turned_away.recent(self.origin.elapsed()),
             ..Default::default()
         };
         if !brief {

@@ -3,6 +3,7 @@
 use kiln_proto::v1::Node;
 use kiln_rpc::metrics::{Metrics, Snapshot};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// Numbers of one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,11 +26,21 @@ pub struct Stats {
     pub clients: u64,
 }
 
-/// The latest numbers and nodes, for whoever needs them without asking.
+/// What those who use the farm are told of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct News {
+    pub(crate) nodes: Arc<Vec<Node>>,
+    /// Workers worth waiting for.
+    pub(crate) able: u32,
+    /// This scheduler ends.
+    pub(crate) stopping: bool,
+}
+
+/// The latest numbers and news, for whoever needs them without asking.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Published {
     stats: Arc<Mutex<Stats>>,
-    nodes: Arc<Mutex<Arc<Vec<Node>>>>,
+    news: watch::Sender<News>,
 }
 
 impl Published {
@@ -42,11 +53,23 @@ impl Published {
     }
 
     pub(crate) fn set_nodes(&self, nodes: Vec<Node>) {
-        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(nodes);
+        self.news.send_modify(|news| news.nodes = Arc::new(nodes));
+    }
+
+    pub(crate) fn set_able(&self, able: u32) {
+        self.news.send_if_modified(|news| std::mem::replace(&mut news.able, able) != able);
+    }
+
+    pub(crate) fn set_stopping(&self) {
+        self.news.send_modify(|news| news.stopping = true);
     }
 
     pub(crate) fn nodes(&self) -> Arc<Vec<Node>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.news.borrow().nodes.clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
     }
 }
 

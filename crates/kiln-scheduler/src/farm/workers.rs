@@ -1,7 +1,7 @@
 //! What workers tell: registration, heartbeats, goodbyes, and what follows for the list of nodes. Knows no client.
 
 use crate::farm::actor::{Actor, HeldNames};
-use crate::farm::error::{CallError, checked, shown};
+use crate::farm::error::{CallError, checked, same_protocol, shown};
 use crate::farm::members;
 use crate::farm::words::{state_name, worker_trouble};
 use crate::limits::{NAME_MAX, TEXT_MAX};
@@ -14,6 +14,17 @@ impl Actor {
         if self.stopping {
             return Err(CallError::Stopping);
         }
+        let who = shown(&format!("{} at {}", about.name, about.address), TEXT_MAX);
+        let registered = self.register_checked(about);
+        if let Err(error) = &registered {
+            let version = if matches!(error, CallError::OtherProtocol { .. }) { "it " } else { "" };
+            self.turned_away.note(who, format!("{version}{error}"), self.origin.elapsed());
+        }
+        registered
+    }
+
+    fn register_checked(&mut self, about: v1::RegisterRequest) -> Result<v1::RegisterResponse, CallError> {
+        same_protocol(about.protocol)?;
         let kind = members::check(&about)?;
         let mut restarted = true;
         if let Some((id, before)) = self.members.find(&about.name) {

@@ -28,16 +28,26 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start(name: &'static str, at: &Address, routes: Routes) -> Served {
+        Served::with_auth(name, at, routes, Served::callers()).await
+    }
+
+    fn callers() -> Auth {
         let credentials = CALLERS.map(|(name, role)| (role, name.to_owned(), token_of(name)));
-        let auth = Auth::new(Arc::new(Credentials::from_tokens(credentials)));
-        Served::with_auth(name, at, routes, auth).await
+        Auth::new(Arc::new(Credentials::from_tokens(credentials)))
+    }
+
+    async fn with_denials(name: &'static str, at: &Address, routes: Routes, denials: Arc<kiln_rpc::Denials>) -> Served {
+        Served::with_options(at, routes, ServeOptions { denials, ..ServeOptions::new(name, Arc::new(Served::callers())) }).await
     }
 
     pub(crate) async fn with_auth(name: &'static str, at: &Address, routes: Routes, auth: Auth) -> Served {
+        Served::with_options(at, routes, ServeOptions::new(name, Arc::new(auth))).await
+    }
+
+    async fn with_options(at: &Address, routes: Routes, options: ServeOptions) -> Served {
         let listener = Listener::bind(at, None, false).await.unwrap();
         let address = listener.address().clone();
         let (stop, stopped) = oneshot::channel();
-        let options = ServeOptions::new(name, Arc::new(auth));
         let task = tokio::spawn(async move {
             kiln_rpc::serve(vec![listener], routes, options, async {
                 let _ = stopped.await;
@@ -71,8 +81,9 @@ pub(crate) fn loopback() -> Address {
 /// A scheduler at `at`.
 pub(crate) async fn scheduler_at(at: &Address) -> (Served, Farm) {
     let farm = Farm::start("1.2.3").unwrap();
-    let routes = Routes::new(SchedulerService::new(farm.clone()).into_server());
-    (Served::start("scheduler", at, routes).await, farm)
+    let denials = Arc::new(kiln_rpc::Denials::default());
+    let service = SchedulerService::new(farm.clone()).with_denials(denials.clone());
+    (Served::with_denials("scheduler", at, Routes::new(service.into_server()), denials).await, farm)
 }
 
 pub(crate) fn worker(name: &str, slots: u32) -> v1::RegisterRequest {
@@ -90,6 +101,7 @@ pub(crate) fn worker(name: &str, slots: u32) -> v1::RegisterRequest {
         sandbox: "overlay".to_owned(),
         toolchains: vec!["gcc-12".to_owned()],
         tls_name: String::new(),
+        protocol: kiln_proto::PROTOCOL,
     }
 }
 

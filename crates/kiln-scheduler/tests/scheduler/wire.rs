@@ -2,7 +2,7 @@
 
 use crate::support::{Served, ask, beat, loopback, returned, scheduler_at, worker};
 use kiln_proto::grant::{GrantBook, GrantError, GrantKey};
-use kiln_proto::v1;
+use kiln_proto::{PROTOCOL, v1};
 use kiln_rpc::Address;
 use std::time::Duration;
 use tonic::Code;
@@ -134,5 +134,43 @@ async fn waiting_at_a_full_farm_is_over_the_wire_too() {
     }
     ann.release(v1::ReleaseRequest { client_id: "daemon".into(), released: vec![returned(&held, v1::Outcome::Ok)] }).await.unwrap();
     assert_eq!(waiting.await.unwrap().grants.len(), 1);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn news_come_as_they_happen_and_end_with_the_scheduler() {
+    let (served, farm) = scheduler_at(&loopback()).await;
+    let request = v1::WatchRequest { client_id: "daemon".into(), protocol: PROTOCOL };
+    let mut news = served.scheduler("ann").watch(request.clone()).await.unwrap().into_inner();
+    let first = news.message().await.unwrap().unwrap();
+    assert_eq!((first.able, first.version.as_str(), first.nodes), (0, "1.2.3", Some(v1::Nodes::default())));
+    join(&served, worker("w", 1)).await;
+    let mut last = v1::News::default();
+    while last.able == 0 {
+        last = news.message().await.unwrap().unwrap();
+    }
+    let mut late = served.scheduler("bob").watch(request).await.unwrap().into_inner();
+    assert_eq!(late.message().await.unwrap().unwrap().nodes.unwrap().nodes[0].name, "w");
+    farm.stop().await;
+    assert_eq!(news.message().await.unwrap(), None, "no error: it said goodbye");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_shown_with_the_reason() {
+    let (served, _farm) = scheduler_at(&loopback()).await;
+    let mut other = served.scheduler("w");
+    for _ in 0..2 {
+        let refused = other.register(v1::RegisterRequest { protocol: PROTOCOL + 1, ..worker("new", 1) }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+    }
+    let watch = v1::WatchRequest { client_id: "daemon".into(), protocol: PROTOCOL + 1 };
+    assert_eq!(served.scheduler("ann").watch(watch).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(served.scheduler("stranger").register(worker("s", 1)).await.unwrap_err().code(), Code::Unauthenticated);
+    let status = served.scheduler("ann").status(v1::StatusRequest::default()).await.unwrap().into_inner();
+    let told: Vec<String> = status.turned_away.iter().map(|one| format!("{} {}x: {}", one.who, one.times, one.why)).collect();
+    let two = format!("it speaks protocol {}, this scheduler speaks {PROTOCOL}: update the older of the two", PROTOCOL + 1);
+    let expect = [format!("new at 10.0.0.1:8003 2x: {two}"), "127.0.0.1 1x: unknown credential".to_owned()];
+    assert_eq!(told, expect);
     served.stop().await;
 }

@@ -25,6 +25,22 @@ Each key is a variable, `KILN_SECTION_KEY`, and a flag of `kilnd`, `--section-ke
 - Paths: absolute, or below `~/`.
 ";
 
+const FALLBACK: &str = "
+## When a unit falls back
+
+A unit is let down by the farm when no worker could compile it. A compiler's own error, a command that is not distributed, and a
+unit that runs here because the farm is full are none of that.
+
+- `silent` and `warn`: after two workers failed it, or at once when no scheduler answers or no worker takes work, the unit is
+  compiled here. `warn` says so in one line.
+- `fail`: it is tried on as many as four workers, one after the other, and waits up to ten seconds for a farm that is not there: a
+  scheduler or worker that restarts fails nothing. Then the command fails, with the reason. A toolchain that no worker can run
+  fails at once.
+
+Whatever is set: a unit whose compile ended in doubt on a worker (a limit, a signal, a crash of the compiler), and one whose files
+changed while it was compiled, is compiled here again.
+";
+
 /// All of `docs/config.md`.
 pub(crate) fn reference() -> String {
     let mut text = INTRODUCTION.to_owned();
@@ -40,6 +56,7 @@ pub(crate) fn reference() -> String {
             put(&mut text, format_args!("| `{}` | {} | {default} | `{}` | {} |\n", key.name, kind(key.kind), key.env(), key.doc));
         }
     }
+    text.push_str(FALLBACK);
     text.push_str("\n## Variables that are no keys\n\nThe wrapper reads no file and must know these.\n\n| variable | what it does |\n|---|---|\n");
     for (name, doc) in ENVIRONMENT_ONLY {
         put(&mut text, format_args!("| `{name}` | {doc} |\n"));

@@ -66,6 +66,7 @@ async fn register(client: &mut SchedulerClient<Channel>, announced: &Announced) 
         version: VERSION.to_owned(),
         boot_id: std::process::id().to_string(),
         machine: std::env::consts::ARCH.to_owned(),
+        protocol: kiln_proto::PROTOCOL,
         ..RegisterRequest::default()
     };
     let answer = in_time(client.register(request)).await?;

@@ -43,9 +43,15 @@ pub(crate) async fn start(running: &Running, front: FrontSettings, listen: &[Add
     let farm = Farm::start(VERSION).context("scheduler")?;
     let options = ServeOptions::new("scheduler", running.auth(None));
     options.registry.register(farm.metrics());
-    let routes = Routes::new(SchedulerService::new(farm.clone()).into_server());
-    let routes = Front::new(farm, front).add_to(routes);
-    let server = kiln_rpc::serve(listeners, routes, options, running.stop.clone().cancelled_owned());
+    let service = SchedulerService::new(farm.clone()).with_denials(options.denials.clone());
+    let routes = Front::new(farm.clone(), front).add_to(Routes::new(service.into_server()));
+    let stop = running.stop.clone();
+    // Who waits for a grant or for news is told at once, and goes elsewhere.
+    let shutdown = async move {
+        stop.cancelled().await;
+        farm.stop().await;
+    };
+    let server = kiln_rpc::serve(listeners, routes, options, shutdown);
     Ok(Serves { server: tokio::spawn(server) })
 }
 
