@@ -94,6 +94,7 @@ static ROWS: &[EnvRow] = &[
     row("TERM", EnvEffect::Terminal),
     row("TERM_URLS", EnvEffect::TerminalColor),
     row("TZ", EnvEffect::Sent),
+    row("TZDIR", EnvEffect::Sent),
 ];
 
 /// The table, sorted by name.

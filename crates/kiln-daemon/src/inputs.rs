@@ -84,6 +84,9 @@ pub(crate) fn enter(
     match settle(analyst.scans, &view, &request, cwd) {
         Ok(closure) => {
             check_flags(&closure, unit, toolchain)?;
+            if closure.flags.timestamp {
+                enter_times(unit, cwd, root)?;
+            }
             for file in &closure.files {
                 root.add_scanned(&absolute(cwd, &file.path), file.once)?;
             }
@@ -137,16 +140,41 @@ fn settle(scans: &Scans, view: &View<'_>, request: &ScanRequest, cwd: &str) -> R
 
 fn check_flags(closure: &Closure, unit: &Invocation, toolchain: &Toolchain) -> Result<(), Refused> {
     let flags = closure.flags;
-    // gcc (since 7) takes the time from this variable, which is in the action; clang only since 16.
-    let fixed_time = toolchain.family == Family::Gcc && unit.env.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH");
+    let major = major_of(&toolchain.version);
+    // Both take the time from this variable, which is in the action, from these releases on.
+    let since = if toolchain.family == Family::Gcc { 7 } else { 16 };
+    let fixed_time = major >= since && unit.env.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH");
     let reason = match flags {
         flags if flags.uses_clock() && !fixed_time => "time-macro",
-        flags if flags.timestamp => "timestamp-macro",
+        // Standard input has the time at which the wrapper read it.
+        flags if flags.timestamp && unit.reads_stdin() => "timestamp-macro",
         flags if flags.modules => "modules",
         flags if flags.precompiled => "precompiled-header",
         _ => return Ok(()),
     };
     Err(Refused::new(reason, closure.files.first().map(|file| file.path.to_string()).unwrap_or_default()))
+}
+
+/// For `__TIMESTAMP__`: the time of each file's last change, and the zone in which it is told.
+fn enter_times(unit: &Invocation, cwd: &str, root: &mut Root<'_>) -> Result<(), Refused> {
+    root.keep_times();
+    let variable = |wanted: &str| unit.env.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let dir = variable("TZDIR").unwrap_or("/usr/share/zoneinfo");
+    match variable("TZ").map(|zone| zone.strip_prefix(':').unwrap_or(zone)) {
+        None => {
+            root.add("/etc/localtime")?;
+        }
+        Some("") => {}
+        Some(zone) => {
+            root.add(&absolute(cwd, &format!("{dir}/{zone}")))?;
+            if zone.starts_with('/') {
+                root.add(zone)?;
+            }
+            // The rules of a zone that is spelled out without its own.
+            root.add(&absolute(cwd, &format!("{dir}/posixrules")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Every directory on the search path that exists is laid out, even if nothing in it is read: compilers warn of missing ones.
@@ -239,6 +267,10 @@ fn command_macro(op: &MacroOp) -> CommandMacro {
     }
 }
 
+fn major_of(version: &str) -> u32 {
+    version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+}
+
 /// The lexical rules of a unit; `None` for a standard that the scanner does not know.
 fn dialect(unit: &Invocation, compiler: Compiler, version: &str) -> Option<Dialect> {
     let language = match unit.language {
@@ -251,8 +283,7 @@ fn dialect(unit: &Invocation, compiler: Compiler, version: &str) -> Option<Diale
         "-ansi" | "--ansi" => Some(ansi),
         other => other.strip_prefix("-std=").or_else(|| other.strip_prefix("--std=")),
     });
-    let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-    let mut dialect = Dialect::select(compiler, major, language, standard.unwrap_or(""))?;
+    let mut dialect = Dialect::select(compiler, major_of(version), language, standard.unwrap_or(""))?;
     let says = |option: &str| unit.expanded.iter().any(|argument| argument == option);
     dialect.trigraphs |= says("-trigraphs") || says("--trigraphs");
     dialect.modules |= unit.expanded.iter().any(|argument| argument.starts_with("-fmodules"));

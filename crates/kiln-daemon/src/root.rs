@@ -49,6 +49,7 @@ pub(crate) struct Root<'a> {
     inputs: BTreeMap<String, Input>,
     walked: FxHashMap<String, Added>,
     made: BTreeMap<Digest, Arc<[u8]>>,
+    times: bool,
 }
 
 /// A finished root.
@@ -63,7 +64,15 @@ pub(crate) struct FilledRoot {
 impl<'a> Root<'a> {
     /// A root that holds `base` (a toolchain) so far.
     pub(crate) fn new(files: &'a Files, epoch: Epoch, base: TreeBuilder) -> Root<'a> {
-        Root { files, epoch, tree: base, inputs: BTreeMap::new(), walked: FxHashMap::default(), made: BTreeMap::new() }
+        Root {
+            files,
+            epoch,
+            tree: base,
+            inputs: BTreeMap::new(),
+            walked: FxHashMap::default(),
+            made: BTreeMap::new(),
+            times: false,
+        }
     }
 
     /// Enters `path` as it is spelled: every directory and link on the way, and the file or directory at its end.
@@ -131,6 +140,11 @@ impl<'a> Root<'a> {
         Ok(())
     }
 
+    /// Lets every file keep the time of its last change, which otherwise is the same for all.
+    pub(crate) fn keep_times(&mut self) {
+        self.times = true;
+    }
+
     /// Enters a directory with all that is below it.
     pub(crate) fn add_whole(&mut self, path: &str) -> Result<Added, RootError> {
         let added = self.add(path)?;
@@ -169,7 +183,10 @@ impl<'a> Root<'a> {
         let mut sources = BTreeMap::new();
         for (path, input) in &self.inputs {
             let twins = &by_digest[&input.found.digest];
-            let properties = if twins.len() > 1 { self.identity(path, input, twins) } else { None };
+            let properties = match twins.len() > 1 || self.times {
+                true => self.identity(path, input, twins),
+                false => None,
+            };
             let executable = input.found.stamp.is_executable();
             self.tree.file_with(path, input.found.digest, executable, properties)?;
             sources.entry(input.found.digest).or_insert_with(|| Arc::from(path.as_str()));
@@ -188,12 +205,13 @@ impl<'a> Root<'a> {
         if linked {
             properties.properties.push(("link-group".to_owned(), first_of_inode.to_string()));
         }
-        if once_only {
+        let timed = once_only || self.times;
+        if timed {
             let mtime_ns = input.found.stamp.mtime_ns;
             let seconds = i64::try_from(mtime_ns.div_euclid(1_000_000_000)).unwrap_or(0);
             properties.mtime = Some((seconds, mtime_ns.rem_euclid(1_000_000_000) as u32));
         }
-        (linked || once_only).then_some(properties)
+        (linked || timed).then_some(properties)
     }
 }
 

@@ -43,6 +43,10 @@ fn try_spool(max: u64) -> io::Result<Spooled> {
         sys::become_stdin(&rest)?;
         return Ok(Spooled::TooLong);
     }
+    // What `__TIMESTAMP__` says of a source that comes this way.
+    if let Ok(time) = stdin.metadata().and_then(|meta| meta.modified()) {
+        let _ = memory.set_modified(time);
+    }
     sys::seal(&memory)?;
     memory.rewind()?;
     // A description of its own where /proc allows, since the daemon's reading would move a shared position.

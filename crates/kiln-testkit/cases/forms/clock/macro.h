@@ -1,0 +1,1 @@
+#define WHEN __TIMESTAMP__

@@ -1,0 +1,2 @@
+#include "macro.h"
+const char *f(void) { return WHEN; }

@@ -1,0 +1,2 @@
+#include "stamp.h"
+const char *f(void) { return g() ? __TIMESTAMP__ : in_header; }

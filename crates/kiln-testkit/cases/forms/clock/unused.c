@@ -1,0 +1,3 @@
+#define D __DATE__ " " __TIME__
+#define E D
+int f(void) { return 1; }

@@ -1,0 +1,2 @@
+#define D __DATE__
+const char *f(void) { return D; }
