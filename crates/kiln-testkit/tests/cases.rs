@@ -32,6 +32,11 @@ fn inputs_are_found_as_the_compiler_finds_them() {
 }
 
 #[test]
+fn reuse_is_sound() {
+    check("reuse");
+}
+
+#[test]
 fn messages_and_ends_are_those_of_a_local_compile() {
     check("messages");
 }

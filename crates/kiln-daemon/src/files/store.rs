@@ -332,4 +332,18 @@ mod tests {
         }
         files.directives(found.content, dialect(Language::Cxx), &names).expect("directives of the file where it is now");
     }
+
+    #[test]
+    fn what_a_link_leads_to_is_asked_for_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+        let files = Files::new();
+        std::os::unix::fs::symlink("target.h", at("link.h")).expect("a link");
+        assert_eq!(files.walk_asked(&at("link.h"), files.begin()), crate::files::WalkEnd::Absent);
+        let before = files.generation();
+        std::fs::write(at("target.h"), "").expect("a file");
+        let _ = files.listing(&at(""), files.begin());
+        let _ = files.listing(at("").trim_end_matches('/'), files.begin());
+        assert!(files.generation() > before, "a scan would go on with the old answer");
+    }
 }

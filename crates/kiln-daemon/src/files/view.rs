@@ -47,7 +47,7 @@ impl<'a> View<'a> {
     }
 
     fn walk_to(&self, path: &str) -> Option<DirId> {
-        match self.files.walk(path, self.epoch, &mut |_| {}) {
+        match self.files.walk_asked(path, self.epoch) {
             WalkEnd::Directory(path) => self.files.directory_id(&path, self.epoch),
             _ => None,
         }
@@ -116,7 +116,7 @@ impl FileView for View<'_> {
             Some(Kind::Directory) => return Entry::Dir,
             Some(Kind::Other) => return Entry::Special,
             Some(Kind::File) => join(&path, name),
-            Some(Kind::Symlink(_)) => match self.files.walk(&join(&path, name), self.epoch, &mut |_| {}) {
+            Some(Kind::Symlink(_)) => match self.files.walk_asked(&join(&path, name), self.epoch) {
                 WalkEnd::File(physical) => physical,
                 WalkEnd::Directory(_) => return Entry::Dir,
                 WalkEnd::Absent => return Entry::Absent,

@@ -29,6 +29,15 @@ impl Files {
     /// Walks `path` (absolute, `..` and links allowed) and tells `visit` each directory and link on the way, the last
     /// included.
     pub(crate) fn walk(&self, path: &str, epoch: Epoch, visit: &mut dyn FnMut(Step<'_>)) -> WalkEnd {
+        self.walk_as(path, epoch, false, visit)
+    }
+
+    /// As [`walk`](Self::walk), remembering each name as one that a scan asked for.
+    pub(crate) fn walk_asked(&self, path: &str, epoch: Epoch) -> WalkEnd {
+        self.walk_as(path, epoch, true, &mut |_| {})
+    }
+
+    fn walk_as(&self, path: &str, epoch: Epoch, asked: bool, visit: &mut dyn FnMut(Step<'_>)) -> WalkEnd {
         let mut here = String::from("/");
         let mut pending: Vec<String> = components(path);
         let mut links = 0;
@@ -38,7 +47,8 @@ impl Files {
                 here.truncate(cut.max(1));
                 continue;
             }
-            let Some(listing) = self.listing(&here, epoch) else { return WalkEnd::Absent };
+            let listing = if asked { self.listing_asked(&here, &name, epoch) } else { self.listing(&here, epoch) };
+            let Some(listing) = listing else { return WalkEnd::Absent };
             let Some(kind) = listing.names.get(name.as_str()) else { return WalkEnd::Absent };
             let next = join(&here, &name);
             match kind {

@@ -11,7 +11,8 @@
 //! - `prelude`: shell commands that come before each compiler in its own shell: `umask 077`, `ulimit -f 1`, `exec >&-`.
 //! - `run`: a command line without the compiler, words as in a shell, `NAME=VALUE` words first, perhaps `< FILE` last. It must be
 //!   compiled on the farm. `{dir}` is the directory's absolute path. In braces after `run`: words that choose compilers, see
-//!   `choose`; after that: `tty=COLUMNS` (all streams on a terminal), `merged` (both streams on one pipe), `in=DIR` (run below).
+//!   `choose`; after that: `tty=COLUMNS` (all streams on a terminal), `merged` (both streams on one pipe), `in=DIR` (run below), `with=PATH` (a
+//!   compiler of the case's own), `hit` (its result must have been there already).
 //! - `here REASON`: as `run`, but a command that kiln may leave to this machine, for that reason and no other.
 //! - `sequence`: all lines are run one after the other in one directory, as builds do; otherwise each in a fresh one.
 //! - `edit`: in a sequence, a shell command between two lines.

@@ -126,10 +126,14 @@ fn run(dir: &Path, (line, prelude): (&Line, &str), driver: &Driver, way: &Way<'_
     let mut path = OsString::from(PATH);
     match way {
         // By its whole path, as kiln calls it: some words of gcc, such as COLLECT_GCC, hold what it was called by.
-        Way::Plain { padding } => command.arg(Path::new("/usr/bin").join(driver.name)).env("PADDING", "x".repeat(*padding)),
+        Way::Plain { padding } => {
+            let own = line.program.as_ref().map(|program| dir.join(program));
+            command.arg(own.unwrap_or_else(|| Path::new("/usr/bin").join(driver.name))).env("PADDING", "x".repeat(*padding))
+        }
         Way::Kiln { env, kiln, links } => {
             command.envs(env.iter().map(|(name, value)| (name, value)));
             match links {
+                _ if line.program.is_some() => command.arg(kiln).arg(dir.join(line.program.as_deref().unwrap_or_default())),
                 None => command.arg(kiln).arg(driver.name),
                 Some(links) => {
                     path = OsString::from(links);

@@ -43,7 +43,7 @@ pub enum Step {
 }
 
 /// One command line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Line {
     /// As it is written.
     pub text: String,
@@ -57,6 +57,10 @@ pub struct Line {
     pub drivers: Vec<&'static Driver>,
     /// The reason for which kiln may leave it to this machine; without one it must be compiled on the farm.
     pub here: Option<String>,
+    /// Whether its result must have been there already.
+    pub hit: bool,
+    /// The compiler's path in place of its name, below the case's directory or absolute.
+    pub program: Option<String>,
     /// Directory below the case's in which it runs.
     pub subdir: Option<String>,
     /// Width of the terminal that all streams are.
@@ -208,12 +212,14 @@ impl Line {
             stdin = words.pop();
             words.pop();
         }
-        let mut line = Line { text: text.to_owned(), words, env, stdin, drivers, here, subdir: None, columns: None, merged: false };
+        let mut line = Line { text: text.to_owned(), words, env, stdin, drivers, here, ..Line::default() };
         for option in options {
             match option.split_once('=') {
                 Some(("tty", columns)) => line.columns = Some(columns.parse().map_err(|error| format!("{option}: {error}"))?),
                 Some(("in", dir)) => line.subdir = Some(dir.to_owned()),
+                Some(("with", path)) => line.program = Some(path.to_owned()),
                 None if option == "merged" => line.merged = true,
+                None if option == "hit" => line.hit = true,
                 _ => return Err(format!("{option}: no such option")),
             }
         }

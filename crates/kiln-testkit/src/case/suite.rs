@@ -241,15 +241,19 @@ impl Suite {
             let reason = story.reason.split(':').next().unwrap_or_default();
             let counted = if story.went == "refused" { format!("refused {reason}") } else { story.went.clone() };
             *report.went.entry(counted).or_default() += 1;
-            let there = matches!(story.went.as_str(), "remote" | "hit");
+            let there = story.went == "hit" || (story.went == "remote" && !line.hit);
             let expected = match &line.here {
                 None => there,
                 Some(expect) => there || reason == expect,
             };
             if !expected {
                 let name = format!("{} {}: {}", item.case.name, item.driver.name, line.text);
-                let expect = line.here.as_deref().map_or("on the farm".to_owned(), |reason| format!("here for {reason}"));
-                report.failures.push(format!("{name}\n    to be run {expect}, but went {} ({})", story.went, story.reason));
+                let expect = match &line.here {
+                    Some(reason) => format!("run here for {reason}"),
+                    None if line.hit => "found".to_owned(),
+                    None => "run on the farm".to_owned(),
+                };
+                report.failures.push(format!("{name}\n    to be {expect}, but went {} ({})", story.went, story.reason));
             }
         }
     }

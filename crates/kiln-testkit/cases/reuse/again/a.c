@@ -1,0 +1,2 @@
+#include "x.h"
+int f(void) { int unused; return v; }

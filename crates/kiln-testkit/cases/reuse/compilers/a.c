@@ -1,0 +1,2 @@
+int f(void) { return 1; }
+const char *v = __VERSION__;

@@ -1,0 +1,3 @@
+#include "r.h"
+const char *file = __FILE__;
+int f(void) { return r; }

@@ -1,0 +1,2 @@
+#include "h.h"
+int f(int x) { return g(x); }

@@ -1,0 +1,1 @@
+static int g(int x) { return x + 1; }

@@ -1,0 +1,4 @@
+const char *file = __FILE__;
+#ifdef A
+int a = A;
+#endif

@@ -1,0 +1,5 @@
+#include <x.h>
+#if __has_include("opt.h")
+#include "opt.h"
+#endif
+int x;
