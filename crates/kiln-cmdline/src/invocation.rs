@@ -108,6 +108,8 @@ pub enum Role {
     Listing,
     /// The make rule of the assembler's own dependencies.
     AssemblerDepFile,
+    /// The counts of an earlier run's coverage, which an object without a stamp of its own makes void.
+    Counts,
     /// The minimised bitcode for thin link-time optimisation.
     ThinLink,
     /// An entry of a compilation database.
@@ -123,6 +125,12 @@ pub enum OnFailure {
     Remove,
     /// It is removed if the assembler was the one that failed, and stays if the compiler proper did.
     RemoveIfAssembled,
+    /// It is removed if an included file was not found (clang's dependencies), and stays otherwise.
+    RemoveIfHeaderMissing,
+    /// Outputs of which each is made from the one before it, the main one last: the first that was not written is removed.
+    RemoveIfNext,
+    /// It is removed by every compile in which the compiler proper succeeds, and is never written.
+    RemoveIfCompiled,
 }
 
 /// A file the compile may write.

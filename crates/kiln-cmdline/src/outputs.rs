@@ -40,6 +40,8 @@ pub(crate) struct Sides {
     pub(crate) lto: bool,
     pub(crate) compilation_dir: bool,
     pub(crate) profile_use: bool,
+    /// The random seed was given: nothing in the object tells one compile from another.
+    pub(crate) seeded: bool,
     pub(crate) profile_paths: Vec<String>,
     split_dwarf: bool,
     notes: bool,
@@ -140,7 +142,8 @@ pub(crate) fn model(unit: &Unit<'_>, sides: &Sides) -> Result<Outputs, Refusal> 
     let mut files = vec![main_output(unit, &main)];
     let dep = dependencies(unit, sides, &mut files);
     for (role, path) in &sides.named {
-        files.push(optional(path, *role));
+        let on_failure = if *role == Role::AuxInfo { OnFailure::Remove } else { OnFailure::Keep };
+        files.push(Output { on_failure, ..optional(path, *role) });
     }
     match unit.family {
         Family::Gcc => gcc_sides(unit, sides, &main, &mut files),
@@ -186,7 +189,8 @@ fn dependencies(unit: &Unit<'_>, sides: &Sides, files: &mut Vec<Output>) -> Opti
     let file = dep.inner_file.clone().or_else(|| dep.file.clone()).unwrap_or_else(default);
     let file = Some(file).filter(|file| file != "-" && file != "/dev/null");
     if let Some(file) = &file {
-        files.push(Output { required: true, ..optional(file, Role::DepFile) });
+        let on_failure = if unit.family == Family::Clang { OnFailure::RemoveIfHeaderMissing } else { OnFailure::Keep };
+        files.push(Output { required: true, on_failure, ..optional(file, Role::DepFile) });
     }
     let system_headers = dep.inner_system.unwrap_or(!dep.user);
     Some(DepOptions { file, targets: dep.targets.clone(), system_headers, phony: dep.phony })
@@ -202,6 +206,9 @@ fn gcc_sides(unit: &Unit<'_>, sides: &Sides, main: &str, files: &mut Vec<Output>
     }
     if sides.notes && compiled {
         files.push(Output { on_failure: OnFailure::Remove, ..optional(format!("{aux}.gcno"), Role::Gcno) });
+        if sides.seeded && !sides.profile_use {
+            files.push(Output { on_failure: OnFailure::RemoveIfCompiled, ..optional(format!("{aux}.gcda"), Role::Counts) });
+        }
     }
     if sides.stack_usage && compiled {
         files.push(optional(format!("{aux}.su"), Role::StackUsage));
@@ -287,9 +294,10 @@ fn clang_sides(unit: &Unit<'_>, sides: &Sides, main: &str, files: &mut Vec<Outpu
             };
             let modelled = made && path != main;
             if modelled && !files.iter().any(|file| file.path == path) {
-                files.push(optional(path, Role::Temp));
+                files.push(Output { on_failure: OnFailure::RemoveIfNext, ..optional(path, Role::Temp) });
             }
         }
+        files[0].on_failure = OnFailure::RemoveIfNext;
     }
     Ok(())
 }

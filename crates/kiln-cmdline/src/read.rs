@@ -258,7 +258,10 @@ impl State {
                 self.includes.push(ForcedInclude { name: value.to_owned(), macros_only });
             }
             Effect::Depend(what) => self.depend(what, value),
-            Effect::Code => self.probe(arg, next),
+            Effect::Code => {
+                self.sides.seeded |= arg.starts_with("-frandom-seed");
+                self.probe(arg, next);
+            }
             Effect::Debug => {
                 self.invocation.debug = !found.negated && value != "0";
                 self.probe(arg, next);

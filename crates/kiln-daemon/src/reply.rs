@@ -1,7 +1,7 @@
 //! Turns a verified result into what the wrapper commits: bytes inline or as sealed descriptors, object last.
 
 use bytes::Bytes;
-use kiln_cmdline::{Invocation, OnFailure};
+use kiln_cmdline::{Invocation, OnFailure, Output};
 use kiln_frame::{Data, Done, Ending, INLINE_MAX, INLINE_TOTAL_MAX, OutputFile};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
@@ -40,6 +40,9 @@ pub(crate) struct Delivery {
     pub(crate) fds: Vec<OwnedFd>,
 }
 
+/// What clang, which speaks English alone, says of an included file that it does not find.
+const MISSING_MARK: &[u8] = b"' file not found";
+
 /// gcc's driver and clang both pass on what the assembler says in this form.
 const ASSEMBLER_MARK: &[u8] = b"Assembler messages:";
 
@@ -77,19 +80,23 @@ fn joined(parts: &[(&Invocation, UnitResult)], stream: impl Fn(&UnitResult) -> &
     }
 }
 
-/// Older files that the failed compiler would have removed.
+/// Older files that the compiler would have removed: mostly one that failed.
 fn removed(unit: &Invocation, result: &UnitResult) -> Vec<Vec<u8>> {
-    if result.exit_code == 0 {
-        return Vec::new();
-    }
-    let assembled = result.stderr.windows(ASSEMBLER_MARK.len()).any(|window| window == ASSEMBLER_MARK);
-    let goes = |on_failure: OnFailure| match on_failure {
-        OnFailure::Keep => false,
-        OnFailure::Remove => true,
-        OnFailure::RemoveIfAssembled => assembled,
-    };
+    let failed = result.exit_code != 0;
+    let says = |mark: &[u8]| result.stderr.windows(mark.len()).any(|window| window == mark);
     let written = |path: &str| result.files.iter().any(|file| file.path == path);
-    let outputs = unit.outputs.iter().filter(|output| goes(output.on_failure) && !written(&output.path));
+    let in_turn =
+        unit.outputs[1..].iter().chain([unit.main_output()]).filter(|output| output.on_failure == OnFailure::RemoveIfNext);
+    let next = in_turn.map(|output| output.path.as_str()).find(|path| !written(path));
+    let goes = |output: &&Output| match output.on_failure {
+        OnFailure::Keep => false,
+        OnFailure::Remove => failed,
+        OnFailure::RemoveIfAssembled => failed && says(ASSEMBLER_MARK),
+        OnFailure::RemoveIfHeaderMissing => failed && says(MISSING_MARK),
+        OnFailure::RemoveIfNext => failed && next == Some(output.path.as_str()),
+        OnFailure::RemoveIfCompiled => !failed || says(ASSEMBLER_MARK),
+    };
+    let outputs = unit.outputs.iter().filter(|output| goes(output) && !written(&output.path));
     outputs.map(|output| output.path.clone().into_bytes()).collect()
 }
 

@@ -105,6 +105,10 @@ fn commands(tc: &Toolchain, args: &[String], language: &str) -> Result<Vec<Vec<S
     let args: Vec<String> = args.iter().cloned().chain(own).collect();
     let answer = ask(tc, &args)?;
     let text = String::from_utf8_lossy(&answer.stderr).into_owned();
+    // What is said of the word itself would not be said of another.
+    if let Some(said) = text.lines().find(|line| line.contains("warning: ") && line.contains("=native'")) {
+        return Err(ToolchainError::Unmodelled { driver: tc.driver.clone(), why: said.to_owned() });
+    }
     let commands: Vec<Vec<String>> = text.lines().filter_map(|line| line.strip_prefix(' ')).filter_map(words).collect();
     match commands.iter().any(|command| command.first().is_some_and(|program| program.starts_with('/'))) {
         true => Ok(commands),
