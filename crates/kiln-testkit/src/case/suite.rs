@@ -88,6 +88,12 @@ impl Item<'_> {
         });
         runs.filter(|line| line.drivers.contains(&self.driver))
     }
+
+    /// Case, compiler and command of its line `at`.
+    fn name(&self, at: usize, line: &Line) -> String {
+        let number = if self.case.sequence { format!(" (line {})", at + 1) } else { String::new() };
+        format!("{} {}{number}: {}", self.case.name, self.driver.name, line.text)
+    }
 }
 
 impl Suite {
@@ -194,7 +200,7 @@ impl Suite {
         let mut verdict = Verdict::default();
         let unstable = compare(item, local, again);
         for (at, line) in item.lines().enumerate().filter(|(at, _)| !found[*at].is_empty()) {
-            let name = format!("{} {}: {}", item.case.name, item.driver.name, line.text);
+            let name = item.name(at, line);
             let same_place = |one: &str| unstable[at].iter().any(|other| subject(one) == subject(other));
             let (by_itself, by_kiln): (Vec<String>, Vec<String>) = found[at].iter().cloned().partition(|found| same_place(found));
             if !by_itself.is_empty() {
@@ -228,7 +234,7 @@ impl Suite {
         let dir = self.place(item);
         let stories = self.stories.lock().expect("no panic in a thread");
         let mut used: BTreeMap<Command, usize> = BTreeMap::new();
-        for line in item.lines() {
+        for (number, line) in item.lines().enumerate() {
             let args = words(line, &dir).iter().map(|word| word.to_string_lossy().into_owned()).collect();
             let key = (real(&cwd(line, &dir)), args);
             let at = used.entry(key.clone()).or_default();
@@ -247,7 +253,7 @@ impl Suite {
                 Some(expect) => there || reason == expect,
             };
             if !expected {
-                let name = format!("{} {}: {}", item.case.name, item.driver.name, line.text);
+                let name = item.name(number, line);
                 let expect = match &line.here {
                     Some(reason) => format!("run here for {reason}"),
                     None if line.hit => "found".to_owned(),

@@ -1,0 +1,8 @@
+#ifdef MISSING
+#include "missing.h"
+#endif
+#ifdef SYNTAX
+ not an instruction
+#endif
+ .globl x
+x:
