@@ -64,6 +64,7 @@ const EDGES: &[(&str, u8, &[&str])] = &[
             "kiln-rpc",
             "kiln-sandbox",
             "kiln-scheduler",
+            "kiln-toolchain",
             "kiln-worker",
         ],
     ),

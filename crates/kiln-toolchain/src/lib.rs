@@ -37,6 +37,6 @@ pub use kiln_cmdline::Family;
 
 pub use env::{LOCALE_VARIABLES, LookupEnv};
 pub use error::{ListError, ToolchainError};
-pub use list::list_inputs;
+pub use list::{list_inputs, without_outputs};
 pub use native::{NATIVE_SPECS_PATH, Native, names_native, resolve_native};
 pub use toolchain::{Entry, Toolchain};

@@ -23,7 +23,7 @@ const DROPPED_PREFIXES: [&str; 6] = ["-Wp,-MD", "-Wp,-MMD", "-save-temps", "--sa
 /// # Errors
 /// [`ListError::Rejected`] when the compiler refuses the unit, [`ListError::Ambiguous`] when its answer leaves doubt.
 pub fn list_inputs(tc: &Toolchain, args: &[String], env: &[(String, String)], cwd: &Path) -> Result<Vec<String>, ListError> {
-    let mut kept = listing_args(args);
+    let mut kept = without_outputs(args);
     kept.splice(0..0, ["-M", "-MT", "kiln"].map(str::to_owned));
     let question = Question { driver: &tc.driver, args: &kept, env, cwd, input: &[], time_max: LISTING_TIME_MAX };
     let answer = question.ask()?;
@@ -40,7 +40,9 @@ pub fn list_inputs(tc: &Toolchain, args: &[String], env: &[(String, String)], cw
     Ok(names)
 }
 
-fn listing_args(args: &[String]) -> Vec<String> {
+/// A unit's command line without what writes files or stops before the end: what is left preprocesses.
+#[must_use]
+pub fn without_outputs(args: &[String]) -> Vec<String> {
     let mut kept = Vec::with_capacity(args.len());
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
@@ -77,8 +79,8 @@ mod tests {
         let line =
             "-c -O2 -Ia -o x.o -MD -MF x.d -MTx -MQ y -Wp,-MMD,x.d -DX=-c -x c++ -oy.o -include o.h -save-temps=obj -Wall a.c";
         let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        assert_eq!(listing_args(&args).join(" "), "-O2 -Ia -DX=-c -x c++ -include o.h -Wall a.c");
+        assert_eq!(without_outputs(&args).join(" "), "-O2 -Ia -DX=-c -x c++ -include o.h -Wall a.c");
         let dashes: Vec<String> = ["-c", "--", "-o", "x"].map(str::to_owned).to_vec();
-        assert_eq!(listing_args(&dashes), ["--", "-o", "x"]);
+        assert_eq!(without_outputs(&dashes), ["--", "-o", "x"]);
     }
 }

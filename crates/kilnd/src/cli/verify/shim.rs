@@ -1,10 +1,7 @@
-//! `kiln verify -- COMMAND`: runs a build in which each unit is compiled twice, by kiln and plainly, and compares all
-//! that comes of it. The compilers of the build are links to this program, which stands in as [`shim`].
+//! Stands in for a compiler below `kiln verify`: compiles a unit by kiln and plainly, and compares all that comes of it.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -13,129 +10,27 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
-use std::time::Instant;
 
 use anyhow::Context;
 use kiln_cmdline::Family;
+use kiln_cmdline::Invocation;
 use kiln_cmdline::OnFailure;
 use kiln_cmdline::Request;
 
-use super::child;
-use super::child::Ended;
-use super::links;
-use super::place;
-use super::print;
-use super::run::counters;
-use super::talk::Asker;
+use super::VERIFY_DIR;
+use super::findings::Finding;
+use super::inputs;
+use crate::cli::child;
+use crate::cli::place;
+use crate::cli::talk::Asker;
 use crate::exit::Exit;
 use crate::exit::say;
 
-/// Set below `kiln verify`: the directory of its shims and findings.
-const VERIFY_DIR: &str = "KILN_VERIFY";
-/// Differing units named at the end; all are in the findings.
-const SHOWN_MAX: usize = 20;
 /// Largest response file read, as the daemon has it.
 const RESPONSE_FILE_MAX: u64 = 8 << 20;
 
-/// `kiln verify -- COMMAND`.
-///
-/// # Errors
-/// There is no place for the shims.
-pub(crate) fn verify(command: &[OsString]) -> anyhow::Result<Exit> {
-    let asker = Asker::new();
-    let dir = place::state_dir().join("verify").join(std::process::id().to_string());
-    let shims = dir.join("bin");
-    std::fs::create_dir_all(&shims).with_context(|| format!("cannot make {}", shims.display()))?;
-    let own = place::kilnd()?;
-    for name in links::compilers(&place::kiln()?) {
-        std::os::unix::fs::symlink(&own, shims.join(&name)).with_context(|| format!("cannot link {name}"))?;
-    }
-    if let Err(error) = asker.ensure_daemon() {
-        eprintln!("kiln: no daemon, so kiln compiles plainly too: {error:#}");
-    }
-    let before = counters(&asker).unwrap_or_default();
-    let begin = Instant::now();
-    let env = [("PATH", place::path_with(&shims)?), (VERIFY_DIR, dir.clone().into_os_string())];
-    let Ended::Ran(status) = child::run(command, &env)? else { return Ok(Exit::Failure) };
-    let took = begin.elapsed();
-    let findings = Findings::read(&dir);
-    eprintln!("kiln: {}", counters(&asker).unwrap_or_default().since(&before).summary(took));
-    eprintln!("kiln: {}", findings.summary());
-    for line in findings.differing.iter().take(SHOWN_MAX) {
-        eprintln!("kiln: differs: {line}");
-    }
-    if findings.differing.is_empty() {
-        // Nothing in it that anyone would want to see.
-        let _ = std::fs::remove_dir_all(&dir);
-    } else {
-        eprintln!("kiln: both results of each are kept in {}", dir.display());
-    }
-    let exit = child::end_as(status);
-    Ok(if exit == Exit::Command(0) && !findings.differing.is_empty() { Exit::Failure } else { exit })
-}
-
-/// What the shims found.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Findings {
-    equal: usize,
-    unstable: usize,
-    not_compared: usize,
-    differing: Vec<String>,
-}
-
-impl Findings {
-    fn read(dir: &Path) -> Findings {
-        let text = std::fs::read(dir.join("findings")).unwrap_or_default();
-        Findings::parse(&String::from_utf8_lossy(&text))
-    }
-
-    fn parse(text: &str) -> Findings {
-        let mut findings = Findings::default();
-        for line in text.lines() {
-            match line.split_once('\t') {
-                Some(("equal", _)) => findings.equal += 1,
-                Some(("unstable", _)) => findings.unstable += 1,
-                Some(("differs", what)) => findings.differing.push(print::plain(what)),
-                _ => findings.not_compared += 1,
-            }
-        }
-        findings
-    }
-
-    fn summary(&self) -> String {
-        let mut line = format!(
-            "{} compiled both ways: {} equal, {} differ",
-            print::count((self.equal + self.unstable + self.differing.len()) as u64, "unit"),
-            self.equal,
-            self.differing.len()
-        );
-        if self.unstable > 0 {
-            line.push_str(&format!(", {} differ between two plain compiles too", self.unstable));
-        }
-        if self.not_compared > 0 {
-            line.push_str(&format!(
-                "; {} no single compile and only run by kiln",
-                print::count(self.not_compared as u64, "command")
-            ));
-        }
-        line
-    }
-}
-
-/// Whether this process stands in for a compiler below `kiln verify`.
-pub(crate) fn is_shim(called: &Path) -> bool {
-    called.file_name().is_some_and(|name| kiln::is_compiler(name.as_bytes())) && place::variable(VERIFY_DIR).is_some()
-}
-
-/// Stands in for the compiler this process is called by.
-pub(crate) fn shim(argv: &[OsString]) -> Exit {
-    match Shim::new(argv).and_then(|shim| shim.run()) {
-        Ok(exit) => exit,
-        Err(error) => say(&format!("verify: {error:#}"), Exit::Failure),
-    }
-}
-
-struct Shim {
+/// A stand-in at its work.
+pub(super) struct Shim {
     dir: PathBuf,
     name: OsString,
     args: Vec<OsString>,
@@ -144,11 +39,13 @@ struct Shim {
     real: PathBuf,
     /// PATH without the shims.
     path: OsString,
+    asker: Asker,
 }
 
 /// A command that is tried both ways.
 struct Judged {
     source: String,
+    units: Vec<Invocation>,
     outputs: Vec<Written>,
 }
 
@@ -168,26 +65,29 @@ struct Outcome {
 }
 
 impl Shim {
-    fn new(argv: &[OsString]) -> anyhow::Result<Shim> {
+    pub(super) fn new(argv: &[OsString]) -> anyhow::Result<Shim> {
         let (called, args) = argv.split_first().context("called without a name")?;
         let name = Path::new(called).file_name().context("called without a name")?.to_owned();
         let dir = PathBuf::from(place::variable(VERIFY_DIR).unwrap_or_default());
         let shims = dir.join("bin");
         let all = place::variable("PATH").unwrap_or_default();
+        let before = std::env::split_paths(&all).take_while(|entry| *entry != shims).count();
         let kept: Vec<PathBuf> = std::env::split_paths(&all).filter(|entry| *entry != shims).collect();
         let kiln = place::kiln()?;
         let wrapper = std::fs::canonicalize(&kiln)?;
         let is_real = |file: &PathBuf| {
             file.is_file() && kiln_frame::sys::may_execute(file) && std::fs::canonicalize(file).is_ok_and(|real| real != wrapper)
         };
-        let real = kept.iter().map(|entry| entry.join(&name)).find(is_real);
+        // What stands before this stand-in in PATH has had its turn.
+        let behind = kept[before..].iter().chain(&kept);
+        let real = behind.map(|entry| entry.join(&name)).find(is_real);
         let real = real.with_context(|| format!("no {} behind kiln in PATH", name.display()))?;
-        Ok(Shim { dir, name, args: args.to_vec(), kiln, real, path: std::env::join_paths(kept)? })
+        Ok(Shim { dir, name, args: args.to_vec(), kiln, real, path: std::env::join_paths(kept)?, asker: Asker::new() })
     }
 
-    fn run(&self) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
         let Ok(judged) = self.parse() else {
-            self.find("plain", &self.name.to_string_lossy());
+            Finding::Plain(&self.name.to_string_lossy()).note(&self.dir);
             let mut command = self.kiln_command();
             // It takes the place of this process, descriptors and all.
             let error = command.exec();
@@ -198,13 +98,22 @@ impl Shim {
         // Both compiles begin with the same files; what was there before is put back where a compiler would have kept it.
         let before = self.take_outputs(&judged, &held.join("before"))?;
         let by_kiln = self.compile(self.kiln_command(), &judged)?;
+        let inputs: Vec<_> = judged.units.iter().map(|unit| inputs::found(&self.asker, unit)).collect();
         self.take_outputs(&judged, &held.join("kiln"))?;
         let plain = self.compile(self.plain_command(), &judged)?;
         let differs = difference(&by_kiln, &plain, &judged);
         let what = format!("{} ({})", std::env::current_dir()?.join(&judged.source).display(), self.name.display());
         match differs {
-            None => self.find("equal", &what),
+            None => Finding::Equal(&what).note(&self.dir),
             Some(difference) => self.judge(&judged, &held, &plain, &what, &difference)?,
+        }
+        for (unit, found) in judged.units.iter().zip(inputs) {
+            if by_kiln.status.success()
+                && let Some(found) = found
+                && let Some(listed) = inputs::listed(self.bare_command(), unit)
+            {
+                inputs::judge(&listed, &found, &what, |finding| finding.note(&self.dir));
+            }
         }
         for (output, was) in judged.outputs.iter().zip(before) {
             if let Some(was) = was.filter(|_| output.on_failure == OnFailure::Keep && !plain.status.success())
@@ -232,8 +141,8 @@ impl Shim {
                 std::fs::copy(&output.path, &file)?;
             }
         }
-        if super::verify::difference(plain, &again, judged).is_some() {
-            self.find("unstable", what);
+        if super::shim::difference(plain, &again, judged).is_some() {
+            Finding::Unstable(what).note(&self.dir);
             return Ok(());
         }
         let safe = self.dir.join("differing").join(std::process::id().to_string());
@@ -242,7 +151,7 @@ impl Shim {
             let _ = std::fs::rename(held.join(part), safe.join(part));
         }
         std::fs::write(safe.join("command"), format!("{what}\n{difference}\n{:?} {:?}\n", self.real, self.args))?;
-        self.find("differs", &format!("{what}: {difference}"));
+        Finding::Differs(&format!("{what}: {difference}")).note(&self.dir);
         Ok(())
     }
 
@@ -274,18 +183,25 @@ impl Shim {
             None => reading.units.iter().flat_map(|unit| &unit.outputs).map(|one| (one.path.clone(), one.on_failure)).collect(),
         };
         let outputs = outputs.into_iter().map(|(path, on_failure)| Written { path, on_failure });
-        Ok(Judged { source: sources.join(" "), outputs: outputs.collect() })
+        Ok(Judged { source: sources.join(" "), outputs: outputs.collect(), units: reading.units })
     }
 
     fn kiln_command(&self) -> Command {
         let mut command = Command::new(&self.kiln);
-        command.arg(&self.name).args(&self.args).env("PATH", &self.path).env_remove(VERIFY_DIR);
+        command.arg(&self.real).args(&self.args).env("PATH", &self.path).env_remove(VERIFY_DIR);
         command
     }
 
     fn plain_command(&self) -> Command {
+        let mut command = self.bare_command();
+        command.args(&self.args);
+        command
+    }
+
+    /// The real compiler without arguments.
+    fn bare_command(&self) -> Command {
         let mut command = Command::new(&self.real);
-        command.args(&self.args).env("PATH", &self.path).env_remove(VERIFY_DIR);
+        command.env("PATH", &self.path).env_remove(VERIFY_DIR);
         command
     }
 
@@ -316,15 +232,6 @@ impl Shim {
             taken.push(is_file.then_some(to));
         }
         Ok(taken)
-    }
-
-    /// Notes a finding: one line, written at once.
-    fn find(&self, kind: &str, what: &str) {
-        let line = format!("{kind}\t{}\n", print::plain(what));
-        let file = OpenOptions::new().append(true).create(true).open(self.dir.join("findings"));
-        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
-            say(&format!("verify: a finding is lost: {error}: {line}"), Exit::Failure);
-        }
     }
 }
 
@@ -362,21 +269,4 @@ fn difference(one: &Outcome, other: &Outcome, judged: &Judged) -> Option<String>
         return Some(format!("{}: {why}", output.path));
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn findings_are_counted_by_kind() {
-        let text = "equal\ta.c (gcc)\nequal\tb.c (gcc)\nplain\tgcc\nunstable\tc.c (gcc)\ndiffers\td.c (g++): d.o: content\n";
-        let findings = Findings::parse(text);
-        assert_eq!(findings.differing, ["d.c (g++): d.o: content"]);
-        assert_eq!(
-            findings.summary(),
-            "4 units compiled both ways: 2 equal, 1 differ, 1 differ between two plain compiles too; \
-             1 command no single compile and only run by kiln"
-        );
-    }
 }
