@@ -243,8 +243,9 @@ pub struct Invocation {
     pub input_files: Vec<String>,
     /// Directories whose files are looked for by name: `-B`, resource directories.
     pub input_dirs: Vec<String>,
-    /// Files of the toolchain named without their directory; `-print-file-name=` finds them.
-    pub toolchain_files: Vec<String>,
+    /// Specs files (gcc). One without a slash is looked for among the toolchain's own files, then in the working directory.
+    /// What is in them has to pass [`check_specs`](crate::check_specs).
+    pub specs: Vec<String>,
     /// Include directories in command-line order.
     pub search: Vec<SearchDir>,
     /// `--sysroot`.

@@ -15,6 +15,7 @@ mod reference;
 mod response;
 mod several;
 mod source;
+mod specs;
 mod table;
 mod words;
 
@@ -27,6 +28,7 @@ pub use read::{Request, parse, parse_all};
 pub use reason::{Reason, Refusal};
 pub use reference::reference;
 pub use several::{Link, LinkWord, Reading, SOURCES_MAX};
+pub use specs::check_specs;
 pub use table::{
     Depend, Effect, Family, Opt, Reads, Side, Takes, assembler_options, cc1_options, find_option, options, shared_options,
 };

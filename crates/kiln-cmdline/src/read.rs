@@ -397,13 +397,12 @@ impl State {
         self.probe(arg, None);
     }
 
-    /// newlib's specs change libraries and one include directory, and stand among the toolchain's own files.
+    /// gcc: what is in the file decides, which is not read here. clang has no specs.
     fn specs(&mut self, spelled: Spelled<'_>) {
-        const NEWLIB: &[&str] = &["nano.specs", "nosys.specs", "rdimon.specs", "sync-1.specs"];
-        if !NEWLIB.contains(&spelled.value) {
+        if self.family == Family::Clang || spelled.value.is_empty() {
             return self.refuse(Reason::Specs, spelled.arg);
         }
-        self.invocation.toolchain_files.push(spelled.value.to_owned());
+        self.invocation.specs.push(spelled.value.to_owned());
         self.probe(spelled.arg, spelled.next);
     }
 
@@ -511,7 +510,7 @@ fn empty_invocation() -> Invocation {
         outputs: Vec::new(),
         input_files: Vec::new(),
         input_dirs: Vec::new(),
-        toolchain_files: Vec::new(),
+        specs: Vec::new(),
         search: Vec::new(),
         sysroot: None,
         isysroot: None,

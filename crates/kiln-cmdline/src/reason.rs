@@ -67,7 +67,7 @@ reasons! {
     LinkerInput = "linker-input", 7;
     /// A compiler plugin is loaded.
     Plugin = "plugin", 6;
-    /// A specs file or another program is put in the compiler's way (`-specs=`, `-wrapper`).
+    /// A specs file that does more than give options, or a program in the compiler's way (`-specs=`, `-wrapper`).
     Specs = "specs", 6;
     /// A configuration file of the compiler holds further options.
     Config = "config", 6;

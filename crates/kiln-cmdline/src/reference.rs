@@ -114,7 +114,7 @@ fn describe(effect: Effect) -> String {
         Effect::Message | Effect::Color | Effect::DiagnosticsFormat | Effect::OptInfo => "messages, or nothing",
         Effect::Link => "linker only",
         Effect::Machine => "processor; `native` is resolved here",
-        Effect::Specs => "specs; newlib's only",
+        Effect::Specs => "specs; shipped where they only give options (gcc)",
         Effect::Charset => "character set; UTF-8 and kin only",
         Effect::DumpLetters => "annotations; letters that dump are refused",
         Effect::Instrument => "profile instrumentation",

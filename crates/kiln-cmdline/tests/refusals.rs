@@ -43,7 +43,6 @@ const EVERYWHERE: &[(&str, Reason)] = &[
     ("-c conftest.c", Reason::Probe),
     ("-c CMakeFiles/CMakeScratch/TryCompile-x/a.c", Reason::Probe),
     ("-c a.c -fplugin=x.so", Reason::Plugin),
-    ("-c a.c -specs=x", Reason::Specs),
     ("-c a.c -dumpdir x", Reason::SideNames),
     ("-c a.c -time", Reason::Timing),
     ("-c a.c -fmodules", Reason::Modules),
@@ -89,6 +88,7 @@ const GCC_ONLY: &[(&str, Reason)] = &[
 ];
 
 const CLANG_ONLY: &[(&str, Reason)] = &[
+    ("-c a.c -specs=x", Reason::Specs),
     ("-c a.c --config x.cfg", Reason::Config),
     ("-c a.c --config=x.cfg", Reason::Config),
     ("-c a.c -Xclang -load -Xclang x.so", Reason::Plugin),

@@ -146,22 +146,36 @@ impl Analyst<'_> {
 
     fn unit(
         &self,
-        unit: Invocation,
+        mut unit: Invocation,
         first: &Arc<Toolchain>,
         driver: &Path,
         lookup: &LookupEnv,
         cwd: &str,
         epoch: Epoch,
     ) -> Result<Analysed, Refused> {
-        let args = lookup_args(&unit.probe_args);
+        let specs = self.specs(&unit, cwd, epoch)?;
+        let args = lookup_args(&unit.probe_args, cwd);
         let toolchain = match args.is_empty() {
             true => Arc::clone(first),
             false => self.toolchain(driver, &LookupEnv { args, ..lookup.clone() }, epoch)?,
         };
-        if let Some(name) = unit.toolchain_files.first() {
-            return Err(Refused::new("toolchain-file", name.clone()));
+        for text in specs.into_iter().chain(own_specs(&unit, &toolchain)) {
+            let text = text.map_err(|path| Refused::new("specs", path))?;
+            kiln_cmdline::check_specs(&text).map_err(|what| Refused::new("specs", what))?;
         }
+        self.toolchains.reveal(&toolchain, &mut unit, cwd).map_err(|why| Refused::new("specs", why))?;
         self.build(unit, toolchain, cwd, epoch)
+    }
+
+    /// Texts of the specs files that are named by a path; the path of one that cannot be read.
+    fn specs(&self, unit: &Invocation, cwd: &str, epoch: Epoch) -> Result<Vec<Result<String, String>>, Refused> {
+        let (paths, names): (Vec<&String>, Vec<&String>) = unit.specs.iter().partition(|path| path.contains('/'));
+        // gcc would look among its own files first.
+        let here = names.into_iter().find(|name| self.files.walk(&absolute(cwd, name), epoch, &mut |_| {}) != WalkEnd::Absent);
+        match here {
+            Some(name) => Err(Refused::new("specs", name.clone())),
+            None => Ok(paths.into_iter().map(|path| read_text(&absolute(cwd, path)).ok_or_else(|| path.clone())).collect()),
+        }
     }
 
     /// Of several units none reads what another writes: the driver runs them one after the other, here they run at once.
@@ -231,7 +245,8 @@ impl Analyst<'_> {
         for output in &unit.outputs {
             root.add(parent_of(&absolute(cwd, &output.path)))?;
         }
-        for file in unit.response_files.iter().chain(&unit.input_files) {
+        let specs = unit.specs.iter().filter(|path| path.contains('/'));
+        for file in unit.response_files.iter().chain(&unit.input_files).chain(specs) {
             root.add(&absolute(cwd, file))?;
         }
         for directory in &unit.input_dirs {
@@ -412,6 +427,20 @@ fn toolchain_sources(toolchain: &Toolchain) -> impl Iterator<Item = (Digest, Arc
 
 fn text(bytes: &[u8]) -> Result<&str, Refused> {
     std::str::from_utf8(bytes).map_err(|_| Refused::new("not-utf8", String::from_utf8_lossy(bytes).into_owned()))
+}
+
+fn read_text(path: &str) -> Option<String> {
+    read_response_file(path).and_then(|bytes| String::from_utf8(bytes).ok())
+}
+
+/// Texts of the specs files that stand among the toolchain's own; the name of one that does not.
+fn own_specs<'a>(unit: &'a Invocation, toolchain: &'a Toolchain) -> impl Iterator<Item = Result<String, String>> + 'a {
+    let names = unit.specs.iter().filter(|name| !name.contains('/'));
+    names.map(|name| {
+        let tail = format!("/{name}");
+        let entry = toolchain.entries.iter().find(|entry| entry.path().ends_with(&tail));
+        entry.and_then(|entry| read_text(entry.path())).ok_or_else(|| name.clone())
+    })
 }
 
 /// `NAME=VALUE` strings as pairs; one without `=` is a name without a value.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::analyse::absolute;
 use crate::files::Epoch;
 
 /// Most toolchains remembered: a build uses a handful of drivers, each in a few ways (`-m32`, `--sysroot=`).
@@ -16,8 +17,8 @@ const TOOLCHAINS_MAX: usize = 256;
 /// Most answers of compilers remembered: one for each toolchain, language and set of flags that matter.
 const BUILTINS_MAX: usize = 4096;
 
-/// Most meanings of `native` remembered: one for each toolchain, language and set of flags that matter.
-const NATIVES_MAX: usize = 4096;
+/// Most answers about options remembered of a kind: one for each toolchain, language and set of flags that matter.
+const ANSWERS_MAX: usize = 4096;
 
 /// How long a driver that is no compiler is not asked again.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
@@ -44,12 +45,38 @@ struct BuiltinsKey {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct NativeKey {
+struct OptionsKey {
     toolchain: kiln_cas::Digest,
     driver: PathBuf,
     language: &'static str,
     args: Vec<String>,
 }
+
+impl OptionsKey {
+    fn of(toolchain: &Toolchain, unit: &Invocation) -> OptionsKey {
+        OptionsKey {
+            toolchain: toolchain.id,
+            driver: toolchain.driver.clone(),
+            language: unit.language.x_name(),
+            args: unit.probe_args.clone(),
+        }
+    }
+}
+
+/// The answer to a question about options; one asks, others wait for it.
+fn ask_once<T: Clone>(known: &Mutex<HashMap<OptionsKey, Slot<T>>>, key: OptionsKey, ask: impl FnOnce(&OptionsKey) -> T) -> T {
+    let slot = {
+        let mut known = lock(known);
+        if known.len() >= ANSWERS_MAX {
+            known.clear();
+        }
+        Arc::clone(known.entry(key.clone()).or_default())
+    };
+    lock(&slot).get_or_insert_with(|| ask(&key)).clone()
+}
+
+/// Options that specs give to the compiler proper alone, or why they cannot be told.
+type Revealed = Result<Vec<String>, String>;
 
 /// What `native` means, or why it cannot be said.
 type Resolved = Result<Arc<Native>, String>;
@@ -66,13 +93,20 @@ pub(crate) struct Asked {
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<ToolchainKey, Slot<Known>>>,
     builtins: Mutex<HashMap<BuiltinsKey, Slot<Arc<Asked>>>>,
-    natives: Mutex<HashMap<NativeKey, Slot<Resolved>>>,
+    natives: Mutex<HashMap<OptionsKey, Slot<Resolved>>>,
+    hidden: Mutex<HashMap<OptionsKey, Slot<Revealed>>>,
     digests: Mutex<DigestCache>,
 }
 
 impl Toolchains {
     pub(crate) fn new(digests: DigestCache) -> Toolchains {
-        Toolchains { known: Mutex::default(), builtins: Mutex::default(), natives: Mutex::default(), digests: Mutex::new(digests) }
+        Toolchains {
+            known: Mutex::default(),
+            builtins: Mutex::default(),
+            natives: Mutex::default(),
+            hidden: Mutex::default(),
+            digests: Mutex::new(digests),
+        }
     }
 
     /// The toolchain behind `driver`, checked to be current at or after `epoch`. One look-up at a time for each driver; others
@@ -154,25 +188,27 @@ impl Toolchains {
     /// # Errors
     /// Why it cannot be said in words.
     pub(crate) fn native(&self, toolchain: &Toolchain, unit: &Invocation) -> Resolved {
-        let key = NativeKey {
-            toolchain: toolchain.id,
-            driver: toolchain.driver.clone(),
-            language: unit.language.x_name(),
-            args: unit.probe_args.clone(),
-        };
-        let slot = {
-            let mut natives = lock(&self.natives);
-            if natives.len() >= NATIVES_MAX {
-                natives.clear();
-            }
-            Arc::clone(natives.entry(key.clone()).or_default())
-        };
-        let mut slot = lock(&slot);
-        let found = slot.get_or_insert_with(|| {
+        ask_once(&self.natives, OptionsKey::of(toolchain, unit), |key| {
             let native = kiln_toolchain::resolve_native(toolchain, &key.args, key.language);
             native.map(Arc::new).map_err(|error| error.to_string())
-        });
-        found.clone()
+        })
+    }
+
+    /// Adds to `probe_args` what the unit's specs hide from the preprocessor.
+    ///
+    /// # Errors
+    /// Why that cannot be said.
+    pub(crate) fn reveal(&self, toolchain: &Toolchain, unit: &mut Invocation, cwd: &str) -> Result<(), String> {
+        if unit.specs.is_empty() {
+            return Ok(());
+        }
+        let key = OptionsKey { args: with_absolute_specs(&unit.probe_args, cwd), ..OptionsKey::of(toolchain, unit) };
+        let hidden = ask_once(&self.hidden, key, |key| {
+            let hidden = kiln_toolchain::hidden_options(toolchain, &key.args, key.language);
+            hidden.map_err(|error| error.to_string())
+        })?;
+        unit.probe_args.extend(hidden);
+        Ok(())
     }
 
     /// The toolchains found so far, by driver.
@@ -204,36 +240,65 @@ fn names_relative_path(argument: &str) -> bool {
 }
 
 fn matters_to_probe(name: &str) -> bool {
-    !matches!(name, "PWD" | "SOURCE_DATE_EPOCH" | "TZ" | "CPATH")
+    !matches!(name, "PWD" | "SOURCE_DATE_EPOCH" | "TZ" | "TZDIR" | "CPATH")
 }
 
-/// The options among `probe_args` that change which files the driver itself opens.
-pub(crate) fn lookup_args(probe_args: &[String]) -> Vec<String> {
+/// The same options, specs files by their absolute paths.
+fn with_absolute_specs(args: &[String], cwd: &str) -> Vec<String> {
+    let mut value = false;
+    let word = |arg: &String| {
+        let is_value = std::mem::replace(&mut value, arg == "-specs");
+        match arg.split_once('=').filter(|(option, _)| option.ends_with("-specs")) {
+            Some((option, path)) if path.contains('/') => format!("{option}={}", absolute(cwd, path)),
+            None if is_value && arg.contains('/') => absolute(cwd, arg),
+            _ => arg.clone(),
+        }
+    };
+    args.iter().map(word).collect()
+}
+
+/// The options among `probe_args` that change which files the driver itself opens, their paths absolute: it is asked
+/// elsewhere.
+pub(crate) fn lookup_args(probe_args: &[String], cwd: &str) -> Vec<String> {
     const EXACT: [&str; 6] = ["-m32", "-m64", "-mx32", "-mthumb", "-marm", "-fuse-ld"];
-    const PREFIXES: [&str; 10] = [
-        "-B",
-        "--target=",
-        "--gcc-toolchain=",
-        "--sysroot=",
-        "-specs=",
-        "--specs=",
-        "-mabi=",
-        "-march=",
-        "-stdlib=",
-        "-resource-dir",
-    ];
+    const WORDS: [&str; 4] = ["--target=", "-mabi=", "-march=", "-stdlib="];
+    const PATHS: [&str; 6] = ["-B", "--gcc-toolchain=", "--sysroot=", "-specs=", "--specs=", "-resource-dir="];
+    const BEFORE_PATHS: [&str; 6] = ["-B", "--sysroot", "-isysroot", "-resource-dir", "-gcc-toolchain", "-specs"];
+    let path = |option: &str, path: &str| match path {
+        "" => String::new(),
+        // Looked for among the compiler's own.
+        name if option.contains("specs") && !name.contains('/') => name.to_owned(),
+        path => absolute(cwd, path),
+    };
     let mut args = Vec::new();
     let mut iter = probe_args.iter();
     while let Some(argument) = iter.next() {
-        if matches!(
-            argument.as_str(),
-            "-B" | "-target" | "--target" | "--sysroot" | "-isysroot" | "-resource-dir" | "-gcc-toolchain"
-        ) {
-            args.push(argument.clone());
+        let argument = argument.as_str();
+        if BEFORE_PATHS.contains(&argument) {
+            args.push(argument.to_owned());
+            args.extend(iter.next().map(|value| path(argument, value)));
+        } else if matches!(argument, "-target" | "--target") {
+            args.push(argument.to_owned());
             args.extend(iter.next().cloned());
-        } else if EXACT.contains(&argument.as_str()) || PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) {
-            args.push(argument.clone());
+        } else if let Some(option) = PATHS.iter().find(|option| argument.starts_with(**option)) {
+            args.push(format!("{option}{}", path(option, &argument[option.len()..])));
+        } else if EXACT.contains(&argument) || WORDS.iter().any(|word| argument.starts_with(word)) {
+            args.push(argument.to_owned());
         }
     }
     args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_is_asked_elsewhere_is_given_absolute_paths() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let line =
+            "-O2 -B tools -B./x/ -Btools/ --sysroot=../root -specs=nano.specs -specs d/h.specs -target arm -m32 --sysroot /s";
+        let expect = "-B /w/tools -B/w/./x/ -B/w/tools/ --sysroot=/w/../root -specs=nano.specs -specs /w/d/h.specs -target arm -m32 --sysroot /s";
+        assert_eq!(lookup_args(&words(line), "/w"), words(expect));
+    }
 }

@@ -18,6 +18,7 @@ mod elf;
 mod env;
 mod error;
 mod gcc;
+mod hidden;
 mod identify;
 mod ldcache;
 mod list;
@@ -37,6 +38,7 @@ pub use kiln_cmdline::Family;
 
 pub use env::{LOCALE_VARIABLES, LookupEnv};
 pub use error::{ListError, ToolchainError};
+pub use hidden::hidden_options;
 pub use list::{list_inputs, without_outputs};
 pub use native::{NATIVE_SPECS_PATH, Native, names_native, resolve_native};
 pub use toolchain::{Entry, Toolchain};

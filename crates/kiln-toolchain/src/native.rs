@@ -99,9 +99,19 @@ pub fn resolve_native(tc: &Toolchain, args: &[String], language: &str) -> Result
     }
 }
 
-/// The commands the driver would run for a unit with these options, word by word, temporary names masked.
+/// The commands the driver would run to compile a unit with these options, word by word, temporary names masked.
 fn commands(tc: &Toolchain, args: &[String], language: &str) -> Result<Vec<Vec<String>>, ToolchainError> {
-    let own = ["-###", "-c", "-x", language, "/dev/null", "-o", "/dev/null"].map(str::to_owned);
+    commands_until("-c", tc, args, language)
+}
+
+/// The same, up to the step after which `stop` ends it.
+pub(crate) fn commands_until(
+    stop: &str,
+    tc: &Toolchain,
+    args: &[String],
+    language: &str,
+) -> Result<Vec<Vec<String>>, ToolchainError> {
+    let own = ["-###", stop, "-x", language, "/dev/null", "-o", "/dev/null"].map(str::to_owned);
     let args: Vec<String> = args.iter().cloned().chain(own).collect();
     let answer = ask(tc, &args)?;
     let text = String::from_utf8_lossy(&answer.stderr).into_owned();

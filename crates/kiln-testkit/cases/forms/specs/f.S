@@ -1,0 +1,4 @@
+#ifndef X
+.globl f
+#endif
+f:

@@ -1,0 +1,1 @@
+static int in_h = 1; int *h(void) { return &in_h; }
