@@ -89,19 +89,33 @@ struct Step<'a> {
 /// Writes all outputs in order and then stderr and stdout.
 ///
 /// # Errors
-/// A file cannot be written or a descriptor is not what it claims. Nothing was said and nothing is left aside; files
-/// written in place may be incomplete, so the command must be run after all.
+/// A file or stream cannot be written, a descriptor is not what it claims, or only the compiler itself can speak as it would.
+/// Nothing is left aside; files written in place may be incomplete, so the command must be run after all.
 pub(crate) fn commit(done: &Done, fds: &[OwnedFd], target: &Target) -> io::Result<()> {
     if done.outputs.iter().any(|file| file.data.len() > target.file_size_max) {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
     }
+    if !can_speak(done, target) {
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+    }
     put_files(done, fds, target)?;
     // The order in which gcc's own programs speak: cc1 on stderr, then the assembler's listing on stdout.
     for (data, stream) in [(&done.stderr, io::stderr().as_fd()), (&done.stdout, io::stdout().as_fd())] {
-        // A compiler that cannot speak goes on as well.
-        let _ = replay(data, fds, stream);
+        // What a compiler does when it cannot speak is its own: gcc goes on, clang gives up.
+        replay(data, fds, stream)?;
     }
     Ok(())
+}
+
+/// Whether words that were written elsewhere come out here as if the compiler had written them here.
+fn can_speak(done: &Done, target: &Target) -> bool {
+    // A compiler takes the number of a closed stream for its first file.
+    if !sys::is_open(1) || !sys::is_open(2) {
+        return false;
+    }
+    // clang counts its warnings after it has written to standard output; where both streams are one, that shows.
+    let both = !done.stdout.is_empty() && !done.stderr.is_empty();
+    !(target.is_clang && both) || sys::file_id(c"/proc/self/fd/1") != sys::file_id(c"/proc/self/fd/2")
 }
 
 fn put_files(done: &Done, fds: &[OwnedFd], target: &Target) -> io::Result<()> {
