@@ -92,6 +92,8 @@ static ROWS: &[EnvRow] = &[
     row("SOURCE_DATE_EPOCH", EnvEffect::Sent),
     row("SUNPRO_DEPENDENCIES", EnvEffect::Refuses),
     row("TERM", EnvEffect::Terminal),
+    row("TERMINFO", EnvEffect::Terminal),
+    row("TERMINFO_DIRS", EnvEffect::Terminal),
     row("TERM_URLS", EnvEffect::TerminalColor),
     row("TZ", EnvEffect::Sent),
     row("TZDIR", EnvEffect::Sent),

@@ -390,7 +390,8 @@ impl State {
 
     /// glibc converts these without tables of its own; any other name loads a module of the machine.
     fn charset(&mut self, arg: &str, value: &str) {
-        const BUILT_IN: &[&str] = &["UTF-8", "UTF8", "ASCII", "US-ASCII", "ANSI_X3.4-1968", "UCS-4LE", "UTF-16", "UTF-32"];
+        // UTF-16 and UTF-32 are no names that gcc or libc know without tables.
+        const BUILT_IN: &[&str] = &["UTF-8", "UTF8", "ASCII", "US-ASCII", "ANSI_X3.4-1968", "UCS-4LE"];
         if !BUILT_IN.iter().any(|name| name.eq_ignore_ascii_case(value)) {
             self.refuse(Reason::Charset, arg);
         }

@@ -385,6 +385,17 @@ impl Analysed {
         }
     }
 
+    /// Whether a job sees of the user's terminal what the compiler would see here: clang may look it up in a database, of which the
+    /// toolchain holds the usual entries.
+    pub(crate) fn knows_terminal(&self) -> bool {
+        let value = |name: &str| self.unit.terminal_env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let mut entries = self.toolchain.entries.iter().filter(|entry| entry.path().contains("/terminfo/")).peekable();
+        let name = value("TERM").unwrap_or_default();
+        let own = value("TERMINFO").or(value("TERMINFO_DIRS")).is_some();
+        let end = format!("/{name}");
+        entries.peek().is_none() || name.is_empty() || (!own && entries.any(|entry| entry.path().ends_with(&end)))
+    }
+
     /// The same unit, its messages written for a terminal of that size.
     pub(crate) fn for_terminal(mut self, terminal: kiln_frame::Terminal) -> Analysed {
         let value = format!("{}x{}", terminal.columns, terminal.rows);

@@ -291,6 +291,9 @@ async fn finish_unit(
     if let Some(terminal) = caller.terminal
         && !finished.result.stderr.is_empty()
     {
+        if !model.knows_terminal() {
+            return Err(Unfinished::Plainly { reason: "unknown-terminal".to_owned() });
+        }
         let colours = Arc::new(Arc::unwrap_or_clone(model).for_terminal(terminal));
         finished = obtain(daemon, &colours, caller.fallback, story).await?;
         model = colours;

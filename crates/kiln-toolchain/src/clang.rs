@@ -26,6 +26,9 @@ const DISTRO_FILES: [&str; 10] = [
 const GCC_DIRS: [&str; 8] =
     ["lib/gcc", "lib/gcc-cross", "lib64/gcc", "lib64/gcc-cross", "lib32/gcc", "lib32/gcc-cross", "libx32/gcc", "libx32/gcc-cross"];
 
+/// Where ncurses looks for terminals, apart from the large collection in `/usr/share/terminfo`, of which few are ever used.
+const TERMINAL_DIRS: [&str; 2] = ["/etc/terminfo", "/lib/terminfo"];
+
 /// Programs that clang executes in a compile only with `-fno-integrated-as`.
 const PROGRAMS: [&str; 2] = ["as", "objcopy"];
 
@@ -61,6 +64,7 @@ pub(crate) fn enter(driver: &Driver<'_>, walker: &mut Walker<'_>) -> Result<Iden
         enter_program(driver, walker, &mut loader, program, &program_dirs, &target, &mut path)?;
     }
     loader.finish(walker)?;
+    enter_terminals(walker)?;
     watch_configuration(driver, walker, &installed, &target)?;
     enter_gcc_installations(walker, &verbose, &installed)?;
     enter_resources(driver, walker)?;
@@ -70,6 +74,19 @@ pub(crate) fn enter(driver: &Driver<'_>, walker: &mut Walker<'_>) -> Result<Iden
     let cxx = verbose.lines().any(|line| line.contains("\"-lstdc++\"") || line.contains("\"-lc++\""))
         || driver.name.rsplit('/').next().is_some_and(|name| name.contains("++"));
     Ok(Identity { family: Family::Clang, cxx, version, target, prefix: prefix_of(&driver.physical), path })
+}
+
+/// Enters what clang, where it is linked with ncurses, asks whether a terminal has colours. Always the same, whatever terminal
+/// the user has, so that all share one toolchain.
+fn enter_terminals(walker: &mut Walker<'_>) -> Result<(), ToolchainError> {
+    let looks = walker.paths().any(|path| ["/libtinfo.so", "/libncurses"].iter().any(|name| path.contains(name)));
+    if !looks {
+        return Ok(());
+    }
+    for dir in TERMINAL_DIRS {
+        walker.enter_tree(dir, 2)?;
+    }
+    Ok(())
 }
 
 fn enter_program(
