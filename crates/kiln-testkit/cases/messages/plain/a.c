@@ -4,8 +4,8 @@
 //# run: -c -Wall -DBROKEN a.c
 //# run: -c -Wall -DBROKEN -fmax-errors=1 a.c
 //# run merged: -c -Wall -H a.c
-//# run(gnu clang-19) tty=80: -c -Wall -Wextra a.c
-//# run(gnu clang-19) tty=132: -c -Wall -DBROKEN a.c
+//# run tty=80: -c -Wall -Wextra a.c
+//# run tty=132: -c -Wall -DBROKEN a.c
 #include <stdio.h>
 #define TWICE(x) ((x) + (y))
 int f(int a) {

@@ -1,0 +1,3 @@
+	.text
+	not_an_instruction %eax
+	.long 1 +

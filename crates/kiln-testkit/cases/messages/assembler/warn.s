@@ -1,0 +1,3 @@
+	.warning "a warning"
+	.data
+	.byte 300

@@ -1,0 +1,2 @@
+const wchar_t *missing_type;
+int w[] = L"wide ☃";

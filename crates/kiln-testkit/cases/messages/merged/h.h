@@ -1,0 +1,1 @@
+static int h(void) { int unused; return 1; }
