@@ -17,11 +17,21 @@ DRIVE = os.path.join(ROOT, "target", "bench", "drive")
 # Resamples of one bootstrap: the ends of a 95 % interval are then the 50th value from either side.
 BOOTSTRAP_ROUNDS = 2000
 # No single command of the bench runs longer; distcc's own longest wait is 301 s, and runs only with FULL=1.
-COMMAND_SECONDS_MAX = 900 if FULL else 120
+COMMAND_SECONDS_MAX = 900 if FULL else 300
+
+
+def rounds(count):
+    """Rounds of a family: twice as many with FULL=1; ROUNDS=n for a quick look."""
+    return int(os.environ.get("ROUNDS") or (2 * count if FULL else count))
 
 
 # Groups whose processes have not been ended yet.
 RUNNING = set()
+
+
+def chosen_tools():
+    """TOOLS=a,b: the only tools to measure, for a quick look; empty: all."""
+    return [name for name in (os.environ.get("TOOLS") or "").split(",") if name]
 
 
 class Failed(Exception):
@@ -85,7 +95,7 @@ class Group:
     """
 
     def __init__(self, name):
-        self.procs = []
+        self.procs, self.adopted = [], []
         self.usage = None
         RUNNING.add(self)
         leaf = f"kiln-bench-{os.getpid()}-{name}"
@@ -118,10 +128,14 @@ class Group:
         self.procs.append(proc)
         return proc
 
+    def adopt(self, pid):
+        """A process that one of the group left running: it counts and ends with the group."""
+        self.adopted.append(pid)
+
     def cpu_ms(self):
         """CPU of all of the group so far."""
         if not self.usage:
-            return sum(process_ms(p.pid) for p in self.procs)
+            return sum(map(process_ms, [*(proc.pid for proc in self.procs), *self.adopted]))
         with open(self.usage) as file:
             text = file.read()
         if self.usage.endswith("cpu.stat"):
@@ -136,6 +150,11 @@ class Group:
                     os.killpg(proc.pid, sig)
                 except ProcessLookupError:
                     pass
+        for pid in self.adopted:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
         for proc in self.procs:
             try:
                 proc.wait(5)
@@ -150,7 +169,7 @@ class Group:
                 except OSError:
                     self.kill_rest()
                     time.sleep(0.1)
-        self.procs = []
+        self.procs, self.adopted = [], []
 
     def kill_rest(self):
         with open(os.path.join(self.path, "cgroup.procs")) as file:

@@ -4,8 +4,9 @@ import common
 import projects
 import record
 import tool_kiln
+import tools
 
-ROUNDS = 20 if common.FULL else 10
+ROUNDS = common.rounds(10)
 # As a build runs them, and one at a time for the wait of a single unit.
 JOBS = 8
 # One unit in so many is run alone.
@@ -30,13 +31,26 @@ def measure(results):
         Dispatch(results, recording).run()
 
 
+# Tools that remember nothing between two units: all states cost them the same.
+FORGETFUL = ("distcc", "distcc-lzo", "icecc")
+
+
 def contestants(recording, empty):
     """Name and maker of each tool."""
     suffix = f"{recording.group.name}{'-empty' if empty else ''}".replace("+", "x")
-    return {
+    makers = {
         "kiln": lambda: tool_kiln.Kiln("dt-" + suffix, tool_kiln.Farm("dt-" + suffix, recording, empty=empty)),
         "kiln, no TLS": lambda: tool_kiln.Kiln("dp-" + suffix, tool_kiln.Farm("dp-" + suffix, recording, empty=empty, tls=False)),
     }
+    for name, kind in (("distcc-pump", tools.Pump), ("distcc", tools.Distcc), ("distcc-lzo", tools.DistccLzo), ("icecc", tools.Icecc)):
+        makers[name] = lambda name=name, kind=kind: kind(f"d-{name}-{suffix}", recording, empty=empty)
+    return {name: make for name, make in makers.items() if wanted(name, empty)}
+
+
+def wanted(name, empty):
+    """Empty objects show what is left of the cost without the output's bytes; TOOLS=a,b measures fewer, for a quick look."""
+    chosen = common.chosen_tools()
+    return (not chosen or name in chosen) and not (empty and not common.FULL and name in FORGETFUL)
 
 
 class Dispatch:
@@ -45,20 +59,21 @@ class Dispatch:
     def __init__(self, results, recording):
         self.results, self.recording, self.group = results, recording, recording.group
         self.tools, self.rounds = {}, {}
+        self.changes = {"touched": projects.sources(self.group.units), "header": projects.header(self.group)}
 
     def run(self):
         self.states(empty=False)
         self.states(empty=True)
 
     def states(self, empty):
-        label = "warm, empty objects" if empty else None
         try:
             self.start(empty)
             for _ in range(ROUNDS):
-                if not empty:
+                if empty:
+                    self.each("warm, empty objects", empty=True)
+                else:
                     self.changing()
-                self.each(label or "warm", empty=empty)
-                if not empty:
+                    self.each("warm")
                     self.each("alone", jobs=1, chosen=range(0, self.recording.first, ALONE_STEP))
         finally:
             for tool in self.tools.values():
@@ -68,53 +83,58 @@ class Dispatch:
 
     def start(self, empty):
         for name, make in contestants(self.recording, empty).items():
+            suffix = ", empty objects" if empty else ""
             try:
                 self.tools[name] = make()
-                self.one("first use of the compiler" + (", empty objects" if empty else ""), name, chosen=[self.recording.first], empty=empty)
-                self.one("empty farm" + (", empty objects" if empty else ""), name, empty=empty)
+                self.tools[name].prove(self.recording.units[self.recording.first])
+                self.one("first use of the compiler" + suffix, name, chosen=[self.recording.first], empty=empty)
+                self.one(None if name in FORGETFUL else "empty farm" + suffix, name, empty=empty)
             except (common.Failed, OSError) as error:
                 self.fail("start", name, error)
 
     def changing(self):
-        """The states in which something differs from the round before."""
-        for tool in self.tools.values():
-            tool.restart()
-        self.each("first use, daemon cold", chosen=[self.recording.first])
-        self.each("cold")
-        for state, change in (("touched", projects.sources(self.group.units)), ("header", projects.header(self.group))):
-            self.changes = getattr(self, "changes", {})
-            change = self.changes.setdefault(state, change)
+        """The states in which something differs from the round before, for the tools that remember."""
+        remembering = [name for name in self.tools if name not in FORGETFUL]
+        for name in remembering:
+            self.tools[name].restart()
+        self.each("first use, daemon cold", remembering, chosen=[self.recording.first])
+        self.each("cold", remembering)
+        for state, change in self.changes.items():
             change.next()
+            self.refresh()
             try:
-                self.each(state)
+                self.each(state, remembering)
             finally:
                 change.undo()
             # Back in the state before, for every tool.
-            self.each("back", keep=False)
+            self.refresh()
+            self.each(None, remembering)
 
-    def each(self, state, keep=True, **how):
-        for name in list(self.tools):
+    def refresh(self):
+        for tool in self.tools.values():
+            if tool.fresh_after_changes:
+                tool.restart()
+
+    def each(self, state, names=None, **how):
+        for name in names or list(self.tools):
             try:
-                self.one(state if keep else None, name, **how)
+                if name in self.tools:
+                    self.one(state, name, **how)
             except common.Failed as error:
-                self.fail(state, name, error)
+                self.fail(state or "unchanged again", name, error)
 
     def one(self, state, name, jobs=JOBS, chosen=None, empty=False):
         tool = self.tools[name]
-        before = tool.json("stats") if isinstance(tool, tool_kiln.Kiln) else None
+        kiln = isinstance(tool, tool_kiln.Kiln)
+        before, stats = tool.remote_done(), tool.json("stats") if kiln else None
         found = record.drive(self.recording, tool, jobs, chosen, empty)
-        if before is not None:
-            found.files = self.check(before, tool.json("stats"), len(found.unit_wall_ms))
+        count = len(found.unit_wall_ms)
+        if before is not None and tool.remote_done() - before != count:
+            raise common.Failed(f"{tool.remote_done() - before} of {count} units were compiled remotely" + (why(tool.json("stats")) if kiln else ""))
+        if kiln:
+            found.files = (tool.json("stats").get("uploaded_bytes", 0) - stats.get("uploaded_bytes", 0)) / count
         if state:
             self.rounds.setdefault(state, {}).setdefault(name, []).append(found)
-
-    def check(self, before, after, count):
-        """All of it must have been remote compiles; bytes of input files a unit."""
-        remote = after.get("remote", 0) - before.get("remote", 0)
-        if remote != count:
-            raise common.Failed(f"{remote} of {count} units were compiled remotely; fallback {after.get('fallback')}, refused {after.get('refused')}, "
-                                f"unprovable {after.get('unprovable')}, hits {after.get('hits')}")
-        return (after.get("uploaded_bytes", 0) - before.get("uploaded_bytes", 0)) / count
 
     def fail(self, state, name, error):
         self.results.error(f"{self.group.name}, {state}", name, error)
@@ -143,3 +163,7 @@ class Dispatch:
         add(case, name, "sent", "KB/TU", [r.sent / 1e3 for r in rounds if r.sent is not None])
         add(case, name, "received", "KB/TU", [r.received / 1e3 for r in rounds if r.received is not None])
         add(case, name, "sent_files", "KB/TU", [r.files / 1e3 for r in rounds if r.files is not None])
+
+
+def why(stats):
+    return "".join(f"; {key} {stats.get(key)}" for key in ("local", "fallback", "refused", "unprovable", "hits"))

@@ -6,7 +6,7 @@ import record
 import tool_kiln
 import tools
 
-ROUNDS = 20 if common.FULL else 10
+ROUNDS = common.rounds(10)
 
 
 def measure(results):

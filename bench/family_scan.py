@@ -8,7 +8,7 @@ import subprocess
 import common
 import projects
 
-ROUNDS = 10
+ROUNDS = common.rounds(10)
 CLOSURE = os.path.join(common.ROOT, "target", "release", "examples", "closure")
 GCC_FORMS = {"gcc -E": ["-E"], "gcc -E -fdirectives-only": ["-E", "-fdirectives-only"], "gcc -M": ["-M"]}
 

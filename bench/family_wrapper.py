@@ -10,7 +10,7 @@ import projects
 import tool_kiln
 import tools
 
-ROUNDS = 200
+ROUNDS = common.rounds(100)
 # Starts in one sample: rusage is in microseconds, and a start takes some hundred of them.
 CALLS_PER_SAMPLE = 5
 

@@ -94,6 +94,7 @@ def main():
     try:
         for group in projects.GROUPS.values():
             group.fetch()
+        projects.fetch("distcc")
         net.isolate()
         head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
         for family in wanted:

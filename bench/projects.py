@@ -51,11 +51,10 @@ class Group:
 
     def fetch(self):
         """Fetches and prepares the project; needs a network the first time."""
-        root, done = self.root(), common.work("src", self.project + ".ready")
+        done = common.work("src", self.project + ".ready")
         if os.path.exists(done):
             return
-        if not os.path.exists(root):
-            subprocess.run(["sh", FETCH, self.project, root], check=True, timeout=900)
+        root = fetch(self.project)
         for command in self.prepare:
             ran = subprocess.run(command, cwd=root, env=env(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800)
             if ran.returncode:
@@ -78,6 +77,14 @@ class Group:
             step = len(ordered) / count
             self.units = [Unit(self.name, n, *ordered[int(n * step)]) for n in range(count)]
         return self.units
+
+
+def fetch(project):
+    """The directory of a project's source."""
+    root = common.work("src", project)
+    if not os.path.exists(root):
+        subprocess.run(["sh", FETCH, project, root], check=True, timeout=900)
+    return root
 
 
 def first_unit(group):

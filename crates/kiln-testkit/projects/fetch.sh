@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fetches and unpacks a real project as its Debian source package: fetch.sh NAME DIR. Knows nothing of how it is built.
 #
-# NAME: haproxy zlib lua5.4 re2 fmt protobuf protobuf-cmake harfbuzz linux. DIR must not exist; the project's top directory becomes DIR.
+# NAME: haproxy zlib lua5.4 re2 fmt protobuf protobuf-cmake harfbuzz linux distcc. DIR must not exist; the project's top directory becomes DIR.
 # Needs apt-get and dpkg-source (dpkg-dev), a network or a proxy as apt is set up for, and no rights: lists and packages
 # are kept in a directory of its own (KILN_PROJECTS_CACHE, default ~/.cache/kiln-projects) and fetched once.
 set -eu
@@ -18,7 +18,7 @@ dir=$2
 cache=${KILN_PROJECTS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-projects}
 
 case $name in
-    haproxy | zlib | lua5.4 | re2 | protobuf | harfbuzz) package=$name ;;
+    haproxy | zlib | lua5.4 | re2 | protobuf | harfbuzz | distcc) package=$name ;;
     fmt) package=fmtlib ;;
     protobuf-cmake) package=protobuf ;;
     linux) package=linux-source-6.1 ;;
@@ -124,6 +124,14 @@ case $name in
         command -v python3 >/dev/null && command -v perl >/dev/null || die "re2 needs python3 and perl for its tables"
         unpack_source
         make_re2_tables
+        mv "$work/source" "$dir"
+        ;;
+    distcc)
+        # Only upstream's part is of use here, and mirrors were seen that have no other.
+        packages=$cache/packages/$package
+        (fetch_once Sources source --download-only) || [ -f "$(echo "$packages"/*.orig.tar.gz)" ] || exit 1
+        mkdir "$work/source"
+        tar -C "$work/source" --strip-components=1 -xf "$packages"/*.orig.tar.gz
         mv "$work/source" "$dir"
         ;;
     *)
