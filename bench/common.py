@@ -10,7 +10,7 @@ import subprocess
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RESULTS = os.path.join(ROOT, "bench", "results")
+RESULTS = os.environ.get("KILN_BENCH_RESULTS") or os.path.join(ROOT, "bench", "results")
 FULL = os.environ.get("FULL") == "1"
 # The driver, compiled by scripts/bench from drive.c.
 DRIVE = os.path.join(ROOT, "target", "bench", "drive")

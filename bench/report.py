@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
+RESULTS = os.environ.get("KILN_BENCH_RESULTS") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
 # What is plotted: file, title, family, metric, and the cases in which it is looked for.
 PLOTS = [
     ("dispatch.svg", "Client CPU of a remote compile, ms per unit (median)", "dispatch", "client_cpu"),
