@@ -91,13 +91,23 @@ fn removed(unit: &Invocation, result: &UnitResult) -> Vec<Vec<u8>> {
     let goes = |output: &&Output| match output.on_failure {
         OnFailure::Keep => false,
         OnFailure::Remove => failed,
-        OnFailure::RemoveIfAssembled => failed && says(ASSEMBLER_MARK),
+        OnFailure::RemoveIfAssembled => failed && (says(ASSEMBLER_MARK) || !compiler_speaks(&result.stderr)),
         OnFailure::RemoveIfHeaderMissing => failed && says(MISSING_MARK),
         OnFailure::RemoveIfNext => failed && next == Some(output.path.as_str()),
         OnFailure::RemoveIfCompiled => !failed || says(ASSEMBLER_MARK),
     };
     let outputs = unit.outputs.iter().filter(|output| goes(output) && !written(&output.path));
     outputs.map(|output| output.path.clone().into_bytes()).collect()
+}
+
+/// Whether the compiler proper complains: by its own name, or of a line and column (`a.c:1:2: `). Where it does not, it was
+/// the assembler that failed, in words of any language.
+fn compiler_speaks(stderr: &[u8]) -> bool {
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    stderr.split(|byte| *byte == b'\n').any(|line| {
+        let parts: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+        line.starts_with(b"cc1") || parts.windows(2).any(|pair| is_number(pair[0]) && is_number(pair[1]))
+    })
 }
 
 struct Packer {
@@ -128,4 +138,19 @@ fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     file.write_all(bytes)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compiler_speaks;
+
+    #[test]
+    fn the_compiler_is_told_from_the_assembler() {
+        for text in ["a.c:1:2: error: x\n", "cc1: Warnung: y", "In file\nh.h:10:3: Fehler: z\n"] {
+            assert!(compiler_speaks(text.as_bytes()), "{text}");
+        }
+        for text in ["", "{standard input}: Assembler messages:\n{standard input}:3: Error: x", "as: unrecognized option '--64'"] {
+            assert!(!compiler_speaks(text.as_bytes()), "{text}");
+        }
+    }
 }
