@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::analyse::{Analyst, Refused, absolute};
 use crate::files::{Epoch, View};
-use crate::root::{Added, Root};
+use crate::root::Root;
 use crate::toolchains::Asked;
 
 /// Most scanners kept for reuse; each holds scratch memory for one unit.
@@ -45,14 +45,18 @@ impl Scans {
             // What is known of other units' directories does not hold for this one.
             return Scanner::default().scan(view, request);
         }
+        self.with_scanner(|scanner| scanner.scan(view, request))
+    }
+
+    fn with_scanner<T>(&self, work: impl FnOnce(&mut Scanner) -> T) -> T {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut scanner = idle.unwrap_or_default();
-        let closure = scanner.scan(view, request);
+        let done = work(&mut scanner);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < SCANNERS_MAX {
             idle.push(scanner);
         }
-        closure
+        done
     }
 }
 
@@ -81,19 +85,18 @@ pub(crate) fn enter(
     let Some(request) = request(&view, unit, &asked, toolchain, cwd) else {
         return Err(Refused::new("unknown-standard", unit.source.clone()));
     };
-    match settle(analyst.scans, &view, &request, cwd) {
-        Ok(closure) => {
-            check_flags(&closure, unit, toolchain)?;
-            if closure.flags.timestamp {
-                enter_times(unit, cwd, root)?;
-            }
-            for file in &closure.files {
-                root.add_scanned(&absolute(cwd, &file.path), file.once)?;
-            }
-            Ok(Form::Scanned)
-        }
-        Err(unprovable) => listed(unit, toolchain, cwd, root, &unprovable),
+    let (closure, form) = match settle(analyst.scans, &view, &request, cwd) {
+        Ok(closure) => (closure, Form::Scanned),
+        Err(why) => (listed(analyst.scans, &view, &request, unit, toolchain, &why)?, Form::Listed(why.code().to_owned())),
+    };
+    check_flags(&closure, unit, toolchain)?;
+    if closure.flags.timestamp {
+        enter_times(unit, cwd, root)?;
     }
+    for file in &closure.files {
+        root.add_scanned(&absolute(cwd, &file.path), file.once)?;
+    }
+    Ok(form)
 }
 
 /// Plain assembly: its own `.include` and `.incbin` are read by the scanner's rules for assembler text.
@@ -290,23 +293,41 @@ fn dialect(unit: &Invocation, compiler: Compiler, version: &str) -> Option<Diale
     Some(dialect)
 }
 
-/// The compiler's own list. What it does not see (`__has_include`, `.incbin`, `#embed`) is only allowed where the scanner could
-/// not have met it: after any other kind of doubt the unit runs here.
-fn listed(unit: &Invocation, toolchain: &Toolchain, cwd: &str, root: &mut Root<'_>, why: &Unprovable) -> Result<Form, Refused> {
-    if !matches!(why, Unprovable::TooManyFiles | Unprovable::TooManyLookups | Unprovable::TooManySteps) {
-        return Err(Refused::new(why.code(), why.to_string()));
+/// The compiler's own list, and what it does not show (`__has_include`, `.incbin`, `#embed`), which the scanner finds in the texts of the
+/// files on it. What no list shows either, and what could hold up the compiler, makes the unit run here.
+fn listed(
+    scans: &Scans,
+    view: &View<'_>,
+    request: &ScanRequest,
+    unit: &Invocation,
+    toolchain: &Toolchain,
+    why: &Unprovable,
+) -> Result<Closure, Refused> {
+    let refused = |why: &Unprovable| Refused::new(why.code(), why.to_string());
+    match why {
+        Unprovable::ComputedInclude { .. }
+        | Unprovable::NotUtf8 { .. }
+        | Unprovable::PathTooLong { .. }
+        | Unprovable::IncludeAlias { .. }
+        | Unprovable::TooManyFiles
+        | Unprovable::TooManyLookups
+        | Unprovable::TooManySteps => {}
+        Unprovable::Source { .. }
+        | Unprovable::HasInclude { .. }
+        | Unprovable::Special { .. }
+        | Unprovable::Unreadable { .. }
+        | Unprovable::PrecompiledHeader { .. }
+        | Unprovable::Assembler { .. }
+        | Unprovable::Dependency { .. }
+        | Unprovable::HeaderMap { .. } => return Err(refused(why)),
     }
     if unit.reads_stdin() {
         return Err(Refused::new("not-listed", "a source from standard input"));
     }
     let mut env = unit.env.clone();
     env.push(("PATH".to_owned(), toolchain.search_path.clone()));
-    let names = kiln_toolchain::list_inputs(toolchain, &unit.expanded, &env, Path::new(cwd))
+    let names = kiln_toolchain::list_inputs(toolchain, &unit.expanded, &env, Path::new(&request.cwd))
         .map_err(|error| Refused::new("not-listed", error.to_string()))?;
-    for name in names {
-        if root.add(&absolute(cwd, &name))? == Added::Absent {
-            return Err(Refused::new("not-listed", name));
-        }
-    }
-    Ok(Form::Listed(why.code().to_owned()))
+    // What made the scan give up is told, even where the list could not be completed either.
+    scans.with_scanner(|scanner| scanner.complete(view, request, &names)).map_err(|_| refused(why))
 }

@@ -79,6 +79,10 @@ impl Mentions {
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 /// Something to do when a block is reached, in source order.

@@ -184,12 +184,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     pub(super) fn forced(&mut self) -> Result<(), Unprovable> {
         let request = self.request;
         for forced in &request.forced {
-            let Some(header) = self.view.names().write().headers.intern(forced.name.as_bytes()).map(HeaderId) else {
-                return Err(Unprovable::TooManyLookups);
-            };
-            if self.resolver.header(self.view, header).invalid {
-                return Err(Unprovable::NotUtf8 { path: request.source.clone(), line: 0 });
-            }
+            let header = self.header_of_forced(&forced.name)?;
             self.precompiled_forced(forced.kind, header)?;
             let here = self.resolver.dir(self.view, self.cwd, "");
             let answer = match (forced.kind, self.resolver.absolute(self.view, self.cwd, header), here) {
@@ -214,6 +209,17 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             }
         }
         Ok(())
+    }
+
+    /// The name of a file read before the source.
+    pub(super) fn header_of_forced(&mut self, name: &str) -> Result<HeaderId, Unprovable> {
+        let Some(header) = self.view.names().write().headers.intern(name.as_bytes()).map(HeaderId) else {
+            return Err(Unprovable::TooManyLookups);
+        };
+        if self.resolver.header(self.view, header).invalid {
+            return Err(Unprovable::NotUtf8 { path: self.request.source.clone(), line: 0 });
+        }
+        Ok(header)
     }
 
     fn plain_angled(&mut self, header: HeaderId) -> Answer {

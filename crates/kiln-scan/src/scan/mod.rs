@@ -5,6 +5,7 @@ mod computed;
 mod eval;
 mod expand;
 mod include;
+mod listed;
 mod precompiled;
 mod slots;
 mod wrappers;
@@ -101,6 +102,33 @@ impl Scanner {
     /// When the request's macros were read with another view's names, or the scanner was used with another view: every
     /// answer would be wrong.
     pub fn scan<V: FileView + ?Sized>(&mut self, view: &V, request: &ScanRequest) -> Result<Closure, Unprovable> {
+        self.with(view, request, |scan| scan.unit())
+    }
+
+    /// What the compiler's own list of a unit's files (`-M`) does not show: what its `__has_include` would find, the files of
+    /// `.incbin` and `#embed`, and what the texts mean beyond their inputs. No condition is evaluated: all that the listed files
+    /// say counts. The closure begins with the listed files.
+    ///
+    /// # Errors
+    /// [`Unprovable`] when there may be more.
+    ///
+    /// # Panics
+    /// As [`scan`](Self::scan).
+    pub fn complete<V: FileView + ?Sized>(
+        &mut self,
+        view: &V,
+        request: &ScanRequest,
+        listed: &[String],
+    ) -> Result<Closure, Unprovable> {
+        self.with(view, request, |scan| scan.listed(listed))
+    }
+
+    fn with<V: FileView + ?Sized>(
+        &mut self,
+        view: &V,
+        request: &ScanRequest,
+        work: impl FnOnce(&mut Scan<'_, V>) -> Result<Closure, Unprovable>,
+    ) -> Result<Closure, Unprovable> {
         let (rules, dialect) = self.begin(view, request);
         let cwd = self.resolver.cwd(&request.cwd);
         let list = self.resolver.list(view, cwd, &request.search);
@@ -141,7 +169,7 @@ impl Scanner {
             slots: &mut self.slots,
             cache: &mut self.directives,
         };
-        let result = scan.unit();
+        let result = work(&mut scan);
         self.pools = Pools {
             nodes: scan.nodes,
             reached: scan.reached,
@@ -259,14 +287,19 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
             self.run()?;
             self.check_wrappers()?;
         }
+        Ok(self.closure())
+    }
+
+    /// What was found.
+    fn closure(&mut self) -> Closure {
         let missing_dirs = self.request.search.missing.iter().map(|d| d.as_str().into()).collect();
-        Ok(Closure {
+        Closure {
             files: std::mem::take(&mut self.files).into_iter().map(|(_, file)| file).collect(),
             flags: self.flags,
             missing_dirs,
             list: self.resolver.list_dirs(self.list),
             searches: std::mem::take(&mut self.resolver.searched),
-        })
+        }
     }
 
     fn spend(&mut self, steps: u64) -> Result<(), Unprovable> {

@@ -62,7 +62,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     }
 
     /// In each directory where gcc looks for the header, up to the one where the header is.
-    fn precompiled_along(&mut self, beside: Option<Arc<str>>, quoted: bool, name: &str) -> Result<(), Unprovable> {
+    pub(super) fn precompiled_along(&mut self, beside: Option<Arc<str>>, quoted: bool, name: &str) -> Result<(), Unprovable> {
         let precompiled = format!("{name}.gch");
         if name.starts_with('/') {
             return self.precompiled_at("", &precompiled).map(drop);

@@ -1,0 +1,3 @@
+#include "parts.h"
+#include NAME
+int value(void) { return VALUE * 10 + OPTION; }
