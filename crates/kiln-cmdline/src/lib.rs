@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod environment;
+mod explain;
 mod invocation;
 mod outputs;
 mod pass;
@@ -20,6 +21,7 @@ mod table;
 mod words;
 
 pub use environment::{EnvEffect, EnvRow, env_effect, environment_rows};
+pub use explain::{Told, explain};
 pub use invocation::{
     DepOptions, DepTarget, ForcedInclude, Invocation, Language, MacroOp, OnFailure, Output, OutputKind, Role, SearchDir, SearchKind,
 };

@@ -90,7 +90,7 @@ fn spell(row: &Opt) -> String {
     }
 }
 
-fn describe(effect: Effect) -> String {
+pub(crate) fn describe(effect: Effect) -> String {
     let text = match effect {
         Effect::Compile | Effect::Assemble => "what is made",
         Effect::Output => "the output",

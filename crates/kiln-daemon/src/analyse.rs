@@ -85,7 +85,7 @@ pub(crate) struct Analysed {
     pub(crate) own: Vec<Digest>,
     pub(crate) form: Form,
     /// Files of the closure, for `kiln explain`.
-    pub(crate) inputs: Vec<String>,
+    pub(crate) inputs: Vec<(String, Digest)>,
 }
 
 /// What a command comes to.
@@ -183,7 +183,7 @@ impl Analyst<'_> {
         if units.len() < 2 {
             return Ok(());
         }
-        let read: BTreeSet<&str> = units.iter().flat_map(|unit| unit.inputs.iter().map(String::as_str)).collect();
+        let read: BTreeSet<&str> = units.iter().flat_map(|unit| unit.inputs.iter().map(|(path, _)| path.as_str())).collect();
         for output in units.iter().flat_map(|unit| &unit.unit.outputs) {
             let path = absolute(cwd, &output.path);
             if let WalkEnd::File(path) = self.files.walk(&path, epoch, &mut |_| {})
@@ -257,7 +257,7 @@ impl Analyst<'_> {
         }
         let form = inputs::enter(self, &unit, &toolchain, cwd, epoch, &mut root)?;
         let source = self.source(&unit, cwd, &mut root)?;
-        let inputs = root.input_paths();
+        let inputs = root.input_list();
         let filled = root.finish()?;
         let arguments = match &native {
             Some(native) => native.spell(&unit.expanded),
@@ -287,7 +287,7 @@ impl Analyst<'_> {
         cwd: &str,
         form: Form,
         source: &str,
-        inputs: Vec<String>,
+        inputs: Vec<(String, Digest)>,
         filled: FilledRoot,
     ) -> Analysed {
         let mut arguments = vec![toolchain.driver.to_string_lossy().into_owned()];

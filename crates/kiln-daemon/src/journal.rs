@@ -1,15 +1,28 @@
-//! What became of each unit and why, for `kiln explain`: the last units, in memory, bounded.
+//! What became of each unit and why, for `kiln explain`: the last units, in memory, bounded. Knows files by path and digest.
 
+use kiln_cas::Digest;
+use kiln_cmdline::Family;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Units remembered: one large build. At some 2 KiB each (paths, reasons, and the list of inputs as digests) under 20 MiB.
+/// Units remembered: one large build. At some 2 KiB each (paths, words, reasons) 16 MiB.
 pub(crate) const UNITS_MAX: usize = 8192;
 
-/// Most inputs listed for one unit.
-pub(crate) const INPUTS_MAX: usize = 2000;
+/// Inputs remembered of all units together, those of the oldest units forgotten first: 16 bytes each, 16 MiB; 128 for each
+/// of 8,192 units.
+pub(crate) const INPUTS_MAX: usize = 1 << 20;
+
+/// Paths remembered for those inputs; then all are forgotten. At some 100 bytes each 26 MiB.
+const PATHS_MAX: usize = 1 << 18;
+
+/// Units told of at a time.
+const TOLD_MAX: usize = 16;
+
+/// Differences told of one unit.
+const DIFFERENCES_MAX: usize = 50;
 
 /// One remote attempt.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +32,13 @@ pub(crate) struct Attempt {
     /// When it began, from when the unit did.
     pub(crate) at_ms: u64,
     pub(crate) ms: u64,
+}
+
+/// One option of a command and what it means.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Read {
+    pub(crate) words: String,
+    pub(crate) meaning: String,
 }
 
 /// One unit's story.
@@ -40,9 +60,21 @@ pub(crate) struct Unit {
     /// `scanned` or `listed`, and why it was listed.
     pub(crate) form: String,
     pub(crate) action: String,
+    pub(crate) command: String,
     pub(crate) input_root: String,
     pub(crate) toolchain: String,
+    /// Whose options the command has; known once the toolchain is.
+    #[serde(skip)]
+    pub(crate) family: Option<(Family, bool)>,
+    /// The environment that is part of the key.
+    #[serde(skip)]
+    pub(crate) env: Vec<(String, String)>,
+    /// The files read, told only where they are asked for.
     pub(crate) inputs: Vec<String>,
+    /// How the command was read, when it is told.
+    pub(crate) read: Vec<Read>,
+    /// In what its key differs from that of the last unit of the same source and output, when it is told.
+    pub(crate) differs: Vec<String>,
     pub(crate) uploaded_blobs: u64,
     pub(crate) uploaded_bytes: u64,
     pub(crate) attempts: Vec<Attempt>,
@@ -62,39 +94,211 @@ impl Unit {
     fn told(&self) -> Unit {
         Unit { ago_ms: self.elapsed_ms(), ..self.clone() }
     }
+
+    fn is_of(&self, other: &Unit) -> bool {
+        (&self.source, &self.output, &self.cwd) == (&other.source, &other.output, &other.cwd)
+    }
+
+    fn read(&self) -> Vec<Read> {
+        let by_name = || if self.compiler.contains("clang") { Family::Clang } else { Family::Gcc };
+        let (family, cxx) = self.family.unwrap_or_else(|| (by_name(), self.compiler.contains("++")));
+        let told = kiln_cmdline::explain(family, cxx, &self.args);
+        told.into_iter().map(|told| Read { words: told.words, meaning: told.meaning }).collect()
+    }
+}
+
+/// A file that a unit reads: its path's number, and the beginning of its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Input {
+    path: u32,
+    digest: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    unit: Unit,
+    /// `None` once they are forgotten.
+    inputs: Option<Box<[Input]>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    added: u64,
+    entries: VecDeque<Entry>,
+    /// Inputs held by all entries, and how many of the oldest entries have none any more.
+    inputs: usize,
+    numbers: FxHashMap<Arc<str>, u32>,
+    paths: Vec<Arc<str>>,
 }
 
 /// The last units.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    inner: Mutex<(u64, VecDeque<Unit>)>,
+    inner: Mutex<Inner>,
 }
 
 impl Journal {
-    pub(crate) fn add(&self, mut unit: Unit) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0 += 1;
-        unit.number = inner.0;
-        if inner.1.len() >= UNITS_MAX {
-            inner.1.pop_front();
+    /// Remembers a unit and what it read.
+    pub(crate) fn add(&self, mut unit: Unit, inputs: &[(String, Digest)]) {
+        let mut inner = self.lock();
+        inner.added += 1;
+        unit.number = inner.added;
+        if inner.entries.len() >= UNITS_MAX
+            && let Some(oldest) = inner.entries.pop_front()
+        {
+            inner.inputs -= oldest.inputs.map_or(0, |inputs| inputs.len());
         }
-        inner.1.push_back(unit);
+        let inputs = inner.take(inputs);
+        inner.entries.push_back(Entry { unit, inputs: Some(inputs) });
     }
 
-    /// The last `count` units, oldest first, without their input lists.
+    /// The last `count` units, oldest first, without their inputs.
     pub(crate) fn last(&self, count: usize) -> Vec<Unit> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let skip = inner.1.len().saturating_sub(count);
-        inner.1.iter().skip(skip).map(|unit| Unit { inputs: Vec::new(), ..unit.told() }).collect()
+        let inner = self.lock();
+        let skip = inner.entries.len().saturating_sub(count);
+        inner.entries.iter().skip(skip).map(|entry| entry.unit.told()).collect()
     }
 
-    /// The units whose source or output is `name`, or ends in `/name`; newest first.
+    /// The units whose source or output (or, if refused, any argument) is `name`, or ends in `/name`; newest first, with all that is known of them.
     pub(crate) fn find(&self, name: &str) -> Vec<Unit> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.lock();
         let tail = format!("/{name}");
         let is_named = |path: &str, cwd: &str| path == name || path.ends_with(&tail) || format!("{cwd}/{path}") == name;
-        let matching = inner.1.iter().rev().filter(|unit| is_named(&unit.source, &unit.cwd) || is_named(&unit.output, &unit.cwd));
-        matching.take(16).map(Unit::told).collect()
+        let names_it = |unit: &Unit| match unit.source.is_empty() {
+            false => is_named(&unit.source, &unit.cwd) || is_named(&unit.output, &unit.cwd),
+            // Refused before it was known what the source is.
+            true => unit.args.iter().any(|arg| is_named(arg, &unit.cwd)),
+        };
+        let matching = inner.entries.iter().enumerate().rev().filter(|(_, entry)| names_it(&entry.unit));
+        matching.take(TOLD_MAX).map(|(at, _)| inner.tell(at)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take(&mut self, inputs: &[(String, Digest)]) -> Box<[Input]> {
+        if self.paths.len() + inputs.len() > PATHS_MAX {
+            self.numbers.clear();
+            self.paths.clear();
+            self.forget(usize::MAX);
+        }
+        self.forget((self.inputs + inputs.len()).saturating_sub(INPUTS_MAX));
+        self.inputs += inputs.len();
+        let inputs = inputs.iter().map(|(path, digest)| Input { path: self.number(path), digest: short(digest) });
+        inputs.collect()
+    }
+
+    /// Forgets inputs of the oldest units, at least `count`.
+    fn forget(&mut self, count: usize) {
+        let mut forgotten = 0;
+        for entry in &mut self.entries {
+            if forgotten >= count {
+                break;
+            }
+            forgotten += entry.inputs.take().map_or(0, |inputs| inputs.len());
+        }
+        self.inputs -= forgotten;
+    }
+
+    fn number(&mut self, path: &str) -> u32 {
+        if let Some(number) = self.numbers.get(path) {
+            return *number;
+        }
+        let (path, number): (Arc<str>, u32) = (path.into(), self.paths.len() as u32);
+        self.paths.push(Arc::clone(&path));
+        self.numbers.insert(path, number);
+        number
+    }
+
+    fn path(&self, input: &Input) -> &str {
+        &self.paths[input.path as usize]
+    }
+
+    fn tell(&self, at: usize) -> Unit {
+        let entry = &self.entries[at];
+        let mut unit = entry.unit.told();
+        unit.read = unit.read();
+        unit.inputs = entry.inputs.iter().flatten().map(|input| self.path(input).to_owned()).collect();
+        if !unit.action.is_empty() {
+            let earlier =
+                self.entries.range(..at).rev().find(|earlier| earlier.unit.is_of(&unit) && !earlier.unit.action.is_empty());
+            unit.differs = match earlier {
+                None => vec!["no earlier unit of this source and output is remembered".to_owned()],
+                Some(earlier) => self.differences(earlier, entry),
+            };
+        }
+        unit
+    }
+
+    fn differences(&self, old: &Entry, new: &Entry) -> Vec<String> {
+        if old.unit.action == new.unit.action {
+            return vec![format!("nothing: the key is that of unit {}", old.unit.number)];
+        }
+        let mut told = Vec::new();
+        if old.unit.toolchain != new.unit.toolchain {
+            told.push(format!("toolchain: {}", old.unit.toolchain));
+        }
+        words(&old.unit.args, &new.unit.args, &mut told);
+        variables(&old.unit.env, &new.unit.env, &mut told);
+        match (&old.inputs, &new.inputs) {
+            (Some(old), Some(new)) => self.files(old, new, &mut told),
+            _ => told.push("files: the earlier unit's are forgotten".to_owned()),
+        }
+        if told.is_empty() {
+            told.push("directories, links, times or modes of files".to_owned());
+        }
+        if told.len() > DIFFERENCES_MAX {
+            let more = told.len() - DIFFERENCES_MAX;
+            told.truncate(DIFFERENCES_MAX);
+            told.push(format!("and {more} more"));
+        }
+        told
+    }
+
+    fn files(&self, old: &[Input], new: &[Input], told: &mut Vec<String>) {
+        let by_path = |inputs: &[Input]| inputs.iter().map(|input| (input.path, *input)).collect::<BTreeMap<_, _>>();
+        let (old, new) = (by_path(old), by_path(new));
+        for (path, input) in &new {
+            match old.get(path) {
+                None => told.push(format!("file added: {}", self.path(input))),
+                Some(before) if before.digest != input.digest => told.push(format!("file changed: {}", self.path(input))),
+                Some(_) => {}
+            }
+        }
+        let gone = old.iter().filter(|(path, _)| !new.contains_key(path));
+        told.extend(gone.map(|(_, input)| format!("file gone: {}", self.path(input))));
+    }
+}
+
+fn short(digest: &Digest) -> u64 {
+    let bytes = digest.hash.first_chunk::<8>().copied().unwrap_or_default();
+    u64::from_le_bytes(bytes)
+}
+
+fn words(old: &[String], new: &[String], told: &mut Vec<String>) {
+    let before = told.len();
+    let lacks = |list: &[String], word: &String| !list.contains(word);
+    told.extend(new.iter().filter(|word| lacks(old, word)).map(|word| format!("argument added: {word}")));
+    told.extend(old.iter().filter(|word| lacks(new, word)).map(|word| format!("argument gone: {word}")));
+    if told.len() == before && old != new {
+        told.push("arguments: another order or number".to_owned());
+    }
+}
+
+fn variables(old: &[(String, String)], new: &[(String, String)], told: &mut Vec<String>) {
+    let value = |env: &[(String, String)], name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let mut names: Vec<&String> = old.iter().chain(new).map(|(name, _)| name).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let (old, new) = (value(old, name), value(new, name));
+        if old != new {
+            let shown = |value: Option<String>| value.unwrap_or_else(|| "unset".to_owned());
+            told.push(format!("variable {name}: {} instead of {}", shown(new), shown(old)));
+        }
     }
 }
 
@@ -102,11 +306,19 @@ impl Journal {
 mod tests {
     use super::*;
 
+    fn unit(source: &str) -> Unit {
+        Unit { source: source.into(), output: "o".into(), cwd: "/p".into(), action: "a".into(), ..Unit::default() }
+    }
+
+    fn input(path: &str, content: &[u8]) -> (String, Digest) {
+        (path.to_owned(), Digest::of(content))
+    }
+
     #[test]
     fn the_oldest_units_are_forgotten() {
         let journal = Journal::default();
         for index in 0..UNITS_MAX + 2 {
-            journal.add(Unit { source: format!("src/{index}.c"), cwd: "/p".into(), ..Unit::default() });
+            journal.add(unit(&format!("src/{index}.c")), &[input("/same", b"")]);
         }
         assert!(journal.find("0.c").is_empty());
         assert_eq!(journal.find("2.c").len(), 1);
@@ -114,5 +326,60 @@ mod tests {
         let last = journal.last(2);
         assert_eq!(last.len(), 2);
         assert_eq!(last[1].number, UNITS_MAX as u64 + 2);
+        assert_eq!(journal.lock().inputs, UNITS_MAX);
+    }
+
+    #[test]
+    fn what_differs_from_the_last_key_is_told() {
+        let journal = Journal::default();
+        let add = |action: &str, args: &[&str], lang: &str, inputs: &[(String, Digest)]| {
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            let env = vec![("LANG".to_owned(), lang.to_owned())];
+            journal.add(Unit { action: action.into(), args, env, ..unit("a.c") }, inputs);
+            journal.find("a.c")[0].differs.clone()
+        };
+        let old = [input("/a.c", b"1"), input("/h.h", b"1"), input("/gone.h", b"")];
+        assert_eq!(add("1", &["-c", "a.c", "-O1"], "C", &old), ["no earlier unit of this source and output is remembered"]);
+        assert_eq!(add("1", &["-c", "a.c", "-O1"], "C", &old), ["nothing: the key is that of unit 1"]);
+        let new = [input("/a.c", b"2"), input("/h.h", b"1"), input("/new.h", b"")];
+        assert_eq!(
+            add("2", &["-c", "a.c", "-O2"], "de", &new),
+            [
+                "argument added: -O2",
+                "argument gone: -O1",
+                "variable LANG: de instead of C",
+                "file changed: /a.c",
+                "file added: /new.h",
+                "file gone: /gone.h"
+            ]
+        );
+        assert_eq!(add("3", &["a.c", "-c", "-O2"], "de", &new), ["arguments: another order or number"]);
+        assert_eq!(add("4", &["a.c", "-c", "-O2"], "de", &new), ["directories, links, times or modes of files"]);
+    }
+
+    #[test]
+    fn a_refused_command_is_found_by_its_words() {
+        let journal = Journal::default();
+        let args = ["-c", "sub/a.c", "-fplugin=x.so"].map(str::to_owned).to_vec();
+        journal.add(Unit { cwd: "/p".into(), args, compiler: "/usr/bin/gcc".into(), ..Unit::default() }, &[]);
+        let found = journal.find("/p/sub/a.c");
+        assert_eq!((found.len(), journal.find("a.c").len(), journal.find("b.c").len()), (1, 1, 0));
+        assert_eq!(found[0].read[2].meaning, "refused: `plugin`");
+        assert!(found[0].differs.is_empty());
+    }
+
+    #[test]
+    fn inputs_are_bounded() {
+        let journal = Journal::default();
+        let many: Vec<_> = (0..PATHS_MAX / 4).map(|number| input(&format!("/{number}"), b"")).collect();
+        for _ in 0..20 {
+            journal.add(unit("a.c"), &many);
+        }
+        assert!(journal.lock().inputs <= INPUTS_MAX);
+        assert_eq!(journal.find("a.c")[0].inputs.len(), many.len());
+        let others: Vec<_> = (0..PATHS_MAX - 1).map(|number| input(&format!("/other/{number}"), b"")).collect();
+        journal.add(unit("b.c"), &others);
+        assert_eq!(journal.lock().paths.len(), others.len());
+        assert_eq!(journal.find("b.c")[0].inputs.len(), others.len());
     }
 }

@@ -169,9 +169,9 @@ impl<'a> Root<'a> {
         Ok(added)
     }
 
-    /// The physical paths of the files entered so far.
-    pub(crate) fn input_paths(&self) -> Vec<String> {
-        self.inputs.keys().cloned().collect()
+    /// The files entered so far, by physical path.
+    pub(crate) fn input_list(&self) -> Vec<(String, Digest)> {
+        self.inputs.iter().map(|(path, input)| (path.clone(), input.found.digest)).collect()
     }
 
     /// Encodes the tree.

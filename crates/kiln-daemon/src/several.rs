@@ -19,13 +19,22 @@ use crate::unit::{Answer, Caller, Unfinished, run_plainly};
 /// Where compilers look for a directory of temporary files, in their order.
 const TEMPORARY: [&[u8]; 3] = [b"TMPDIR=", b"TMP=", b"TEMP="];
 
-/// The directory in which the compiler would put temporary files.
-pub(crate) fn temporary_dir(env: &[Vec<u8>]) -> PathBuf {
-    let named = TEMPORARY.iter().filter_map(|name| env.iter().find_map(|variable| variable.strip_prefix(*name)));
-    let mut paths = named.map(|value| PathBuf::from(OsStr::from_bytes(value)));
-    let usable =
-        |path: &PathBuf| path.is_absolute() && path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-    paths.find(usable).unwrap_or_else(|| PathBuf::from("/tmp"))
+/// The directories in which the compiler would try to put temporary files, the first one first.
+pub(crate) fn temporary_dirs(env: &[Vec<u8>]) -> Vec<PathBuf> {
+    let mut named = [None; TEMPORARY.len()];
+    for variable in env.iter().filter(|variable| variable.starts_with(b"T")) {
+        for (name, value) in TEMPORARY.iter().zip(&mut named) {
+            *value = value.or(variable.strip_prefix(*name));
+        }
+    }
+    named.into_iter().flatten().map(|value| PathBuf::from(OsStr::from_bytes(value))).collect()
+}
+
+/// The first of them that can be used.
+fn temporary_dir(dirs: &[PathBuf]) -> &Path {
+    let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    let usable = |path: &&PathBuf| path.is_absolute() && path.is_dir() && may_write(path);
+    dirs.iter().find(usable).map_or(Path::new("/tmp"), PathBuf::as_path)
 }
 
 /// Whether a line comes from the driver itself: `gcc: warning: ...`. It would say so once for the whole command. The inner
@@ -114,12 +123,12 @@ pub(crate) async fn link(
 fn put_down(parts: Vec<(&Invocation, UnitResult)>, caller: &Caller) -> io::Result<Objects> {
     let is_clang =
         caller.compiler.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.windows(5).any(|part| part == b"clang"));
-    let mut objects = Objects::default();
+    let (dir, mut objects) = (temporary_dir(&caller.temporary), Objects::default());
     for (unit, result) in parts {
         let main = &unit.main_output().path;
         let prefix = if is_clang { format!("{}-", main.trim_end_matches(".o")) } else { "cc".to_owned() };
         let put = match result.files.into_iter().find(|file| file.path == *main) {
-            Some(file) => objects.put(&caller.temporary, &prefix, file.contents),
+            Some(file) => objects.put(dir, &prefix, file.contents),
             None => Err(io::Error::new(io::ErrorKind::NotFound, main.clone())),
         };
         if let Err(error) = put {
@@ -149,7 +158,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let set = |name: &str, value: &Path| format!("{name}={}", value.display()).into_bytes();
         let none = dir.path().join("none");
-        assert_eq!(temporary_dir(&[set("TMPDIR", &none), set("TEMP", &none), set("TMP", dir.path())]), dir.path());
-        assert_eq!(temporary_dir(&[set("TMPDIR", Path::new("relative"))]), Path::new("/tmp"));
+        let dirs = temporary_dirs(&[b"T=1".to_vec(), set("TEMP", &none), set("TMP", dir.path()), set("TMPDIR", &none)]);
+        assert_eq!(dirs, [none.as_path(), dir.path(), none.as_path()]);
+        assert_eq!(temporary_dir(&dirs), dir.path());
+        assert_eq!(temporary_dir(&temporary_dirs(&[set("TMPDIR", Path::new("relative"))])), Path::new("/tmp"));
     }
 }

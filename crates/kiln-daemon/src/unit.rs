@@ -20,7 +20,7 @@ use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
 use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
 use crate::inputs::Form;
-use crate::journal::{self, Attempt, Unit};
+use crate::journal::{Attempt, Unit};
 use crate::local::LocalError;
 use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
 use crate::several;
@@ -72,8 +72,8 @@ pub(crate) struct Caller {
     pub(crate) under_slot: Option<Vec<u8>>,
     pub(crate) pid: Option<i32>,
     pub(crate) compiler: Vec<u8>,
-    /// Where his compiler would put its temporary files.
-    pub(crate) temporary: PathBuf,
+    /// Where his compiler would try to put its temporary files.
+    pub(crate) temporary: Vec<PathBuf>,
 }
 
 impl Caller {
@@ -84,7 +84,7 @@ impl Caller {
             under_slot: request.under_slot.clone(),
             pid,
             compiler: request.compiler.clone(),
-            temporary: several::temporary_dir(&request.env),
+            temporary: several::temporary_dirs(&request.env),
         }
     }
 }
@@ -102,17 +102,19 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
     let stdin = request.stdin.and_then(|index| read_stdin(fds.get(usize::from(index))?));
     let analysed = analyse(daemon, hello, request, stdin).await;
     story.analyse_us = started.elapsed().as_micros() as u64;
-    let (answer, mut stories) = match analysed {
+    let mut inputs = Vec::new();
+    let (answer, stories) = match analysed {
         Err(refused) => {
             daemon.counters.refused(&refused.reason);
             story.went = "refused".to_owned();
             story.reason = format!("{}: {}", refused.reason, refused.detail);
             (plainly(&refused.reason, refused.heavy).await, vec![story])
         }
-        Ok(work) => {
+        Ok(mut work) => {
             let mut stories: Vec<Unit> = work.units.iter().map(|unit| tell(&story, unit)).collect();
-            for unit in &work.units {
+            for unit in &mut work.units {
                 count_form(daemon, &unit.form);
+                inputs.push(std::mem::take(&mut unit.inputs));
             }
             let answer = match finish(daemon, work, &caller, &mut stories).await {
                 Ok(answer) => answer,
@@ -132,9 +134,10 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
             (answer, stories)
         }
     };
-    for mut story in stories.drain(..) {
+    inputs.resize(stories.len(), Vec::new());
+    for (mut story, inputs) in stories.into_iter().zip(&inputs) {
         story.total_ms = started.elapsed().as_millis() as u64;
-        daemon.journal.add(story);
+        daemon.journal.add(story, inputs);
     }
     answer
 }
@@ -159,7 +162,9 @@ fn tell(story: &Unit, unit: &Analysed) -> Unit {
     story.input_root = unit.action.input_root_digest.to_string();
     story.toolchain =
         format!("{:?} {} {} {}", unit.toolchain.family, unit.toolchain.version, unit.toolchain.target, unit.toolchain.id);
-    story.inputs = unit.inputs.iter().take(journal::INPUTS_MAX).cloned().collect();
+    story.command = unit.action.command_digest.to_string();
+    story.family = Some((unit.toolchain.family, unit.toolchain.cxx));
+    story.env.clone_from(&unit.unit.env);
     story.form = match &unit.form {
         Form::Scanned => "scanned".to_owned(),
         Form::Listed(why) => format!("listed: {why}"),

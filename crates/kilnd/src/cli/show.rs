@@ -100,7 +100,7 @@ fn explained(answer: &Value) -> String {
         text.push_str(&format!("{}: {}{why}\n", name.unwrap_or_default(), field("went")));
         let mut rest = unit.clone();
         if let Value::Object(fields) = &mut rest {
-            for shown in ["source", "went", "reason"] {
+            for shown in ["source", "went", "reason", "read", "differs"] {
                 fields.remove(shown);
             }
             if let Some(Value::Array(inputs)) = fields.get("inputs") {
@@ -108,11 +108,33 @@ fn explained(answer: &Value) -> String {
                 fields.insert("inputs".to_owned(), format!("{count} (--json names them)").into());
             }
         }
-        for line in print::lines(&rest).lines() {
+        let mut lines = print::lines(&rest);
+        lines.push_str(&how_read(unit));
+        lines.push_str(&differences(unit));
+        for line in lines.lines() {
             text.push_str(&format!("  {line}\n"));
         }
     }
     text
+}
+
+fn list<'a>(unit: &'a Value, name: &str) -> &'a [Value] {
+    unit.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Each word of the command and what it means.
+fn how_read(unit: &Value) -> String {
+    let cell = |read: &Value, name: &str| read.get(name).and_then(Value::as_str).map(print::plain).unwrap_or_default();
+    let rows: Vec<Vec<String>> =
+        list(unit, "read").iter().map(|read| vec![format!("  {}", cell(read, "words")), cell(read, "meaning")]).collect();
+    if rows.is_empty() { String::new() } else { format!("how the command was read:\n{}", print::table(&["", ""], &rows)) }
+}
+
+/// What made the key another than last time.
+fn differences(unit: &Value) -> String {
+    let told: Vec<String> =
+        list(unit, "differs").iter().filter_map(Value::as_str).map(|one| format!("  {}\n", print::plain(one))).collect();
+    if told.is_empty() { String::new() } else { format!("in what the key differs from the last one:\n{}", told.concat()) }
 }
 
 fn out(text: &str) {
@@ -139,6 +161,12 @@ mod tests {
                 "a.c: fallback (worker-lost)\n  exit    0\n  inputs  1 file (--json names them)\n  output  a.o\n"
             );
         }
+        let unit = json!({"source": "a.c", "went": "hit", "read": [{"words": "-O2", "meaning": "code"}, {"words": "a.c", "meaning": "source: c"}],
+            "differs": ["argument added: -O2"]});
+        assert_eq!(
+            explained(&json!([unit])),
+            "a.c: hit\n  how the command was read:\n    -O2  code\n    a.c  source: c\n  in what the key differs from the last one:\n    argument added: -O2\n"
+        );
         assert!(is_nothing(&json!([])) && is_nothing(&json!({"units": []})));
     }
 }
