@@ -1,6 +1,6 @@
 //! Answers questions about the daemon itself, as JSON. Changes nothing but counters and its own life.
 
-use kiln_frame::{Control, Reply};
+use kiln_frame::{Control, Hello, Reply};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use crate::daemon::Daemon;
 const LAST_MAX: usize = 1000;
 
 /// Answers one control request.
-pub(crate) async fn answer(daemon: &Arc<Daemon>, control: &Control) -> Reply {
+pub(crate) async fn answer(daemon: &Arc<Daemon>, hello: &Hello, control: &Control) -> Reply {
     let args: Vec<String> = control.args.iter().map(|argument| String::from_utf8_lossy(argument).into_owned()).collect();
     let value = match control.name.as_str() {
         "stats" => to_json(&daemon.counters.snapshot()),
         "zero" => to_json(&daemon.counters.zero()),
+        "capture" => crate::capture::capture(daemon, hello, &control.args).await,
         "explain" => explain(daemon, &args),
         "status" => status(daemon).await,
         "doctor" => doctor(daemon),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod analyse;
+mod capture;
 mod control;
 mod course;
 mod daemon;

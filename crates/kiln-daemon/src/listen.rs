@@ -91,7 +91,7 @@ async fn answer(
         match request {
             Request::Compile(compile) => unit::compile(daemon, &hello, *compile, &frame.fds, pid).await,
             Request::Slot(slot) => unit::slot(daemon, &slot, pid).await,
-            Request::Control(control) => Answer::plain(control::answer(daemon, &control).await),
+            Request::Control(control) => Answer::plain(control::answer(daemon, &hello, &control).await),
         }
     };
     tokio::pin!(work);

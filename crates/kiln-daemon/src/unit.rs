@@ -205,7 +205,12 @@ fn read_stdin(fd: &OwnedFd) -> Option<Arc<[u8]>> {
     Some(bytes.into())
 }
 
-async fn analyse(daemon: &Arc<Daemon>, hello: &Hello, request: Compile, stdin: Option<Arc<[u8]>>) -> Result<Work, Refused> {
+pub(crate) async fn analyse(
+    daemon: &Arc<Daemon>,
+    hello: &Hello,
+    request: Compile,
+    stdin: Option<Arc<[u8]>>,
+) -> Result<Work, Refused> {
     let cwd = hello.view.cwd;
     let epoch = daemon.files.begin();
     let permit = daemon.light.acquire().await;

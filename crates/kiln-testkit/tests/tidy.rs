@@ -57,6 +57,7 @@ const EDGES: &[(&str, u8, &[&str])] = &[
         &[
             "kiln",
             "kiln-cache",
+            "kiln-cas",
             "kiln-cmdline",
             "kiln-daemon",
             "kiln-frame",

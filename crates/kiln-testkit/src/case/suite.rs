@@ -211,10 +211,31 @@ impl Suite {
                 let kept = self.dir.join(format!("failed-{:05}-{at}", item.number));
                 keep(&local[at].tree, &kiln[at].tree, &kept.join("local"));
                 keep(&kiln[at].tree, &local[at].tree, &kept.join("kiln"));
+                self.capture(item, at, &kept.join("capture"));
                 verdict.failures.push(format!("{name}\n    {}\n    kept in {}", by_kiln.join("\n    "), kept.display()));
             }
         }
         verdict
+    }
+
+    /// Captures the item's line `at`, its directory as it was before: the files replay the line, and tell kiln's decision.
+    fn capture(&self, item: &Item<'_>, at: usize, to: &Path) {
+        let dir = self.place(item);
+        let runs = |step: &&&Step| matches!(step, Step::Run(line) if line.drivers.contains(&item.driver));
+        let Some(last) = item.steps.iter().enumerate().filter(|(_, step)| runs(step)).map(|(number, _)| number).nth(at) else {
+            return;
+        };
+        let Step::Run(line) = item.steps[last] else { return };
+        let _ = play(&dir, item.case, &item.steps[..last], item.driver, &Way::Plain { padding: 0 });
+        let mut command = std::process::Command::new(&self.kiln);
+        command.arg("capture").arg("-o").arg(to).arg("--").arg(line.program.as_deref().unwrap_or(item.driver.name));
+        command.args(words(line, &dir)).current_dir(cwd(line, &dir)).env_clear().envs(self.env.iter().cloned());
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LANG", "C.UTF-8").envs(line.env.iter().cloned());
+        if let Ok(output) = command.output()
+            && !output.status.success()
+        {
+            eprintln!("{}: not captured: {}", item.name(at, line), String::from_utf8_lossy(&output.stderr));
+        }
     }
 
     /// Takes what the daemon remembers.

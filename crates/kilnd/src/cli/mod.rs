@@ -1,5 +1,6 @@
 //! The heavy words of `kiln`: `kiln WORD ARGS` becomes `kilnd cli WORD ARGS`. Knows the words; each has a file of its own.
 
+mod capture;
 mod child;
 mod daemon;
 mod demo;
@@ -50,6 +51,7 @@ pub(crate) fn run(args: Vec<OsString>) -> Exit {
         Some(("links", matches)) => links::links(matches),
         Some(("daemon", matches)) => daemon::daemon(matches),
         Some(("verify", matches)) => verify::verify(&words(matches, "command")),
+        Some(("capture", matches)) => capture::capture(matches),
         Some(("demo", matches)) => demo::demo(matches),
         Some(("cert", matches)) => secrets::cert(matches).map(|()| Exit::Success),
         _ => return Exit::Usage,
@@ -103,6 +105,7 @@ fn command() -> Command {
         .subcommand(links::command())
         .subcommand(daemon::command())
         .subcommand(Command::new("verify").about("Run a build, compiling each unit both ways and comparing").arg(rest()))
+        .subcommand(capture::command())
         .subcommand(demo::command())
         .subcommand(secrets::cert_command())
 }

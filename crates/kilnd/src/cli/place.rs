@@ -1,8 +1,11 @@
 //! Where this user's state, programs and environment are. Reads the environment of the process.
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::path::Path;
 use std::path::PathBuf;
+
+use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Context;
 use anyhow::bail;
@@ -51,4 +54,23 @@ pub(crate) fn path_with(dir: &Path) -> anyhow::Result<OsString> {
     let path = variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let others = std::env::split_paths(&path).filter(|other| other != dir);
     Ok(std::env::join_paths(std::iter::once(dir.to_owned()).chain(others))?)
+}
+
+/// The compiler that a build means by `name`, and PATH as the compiler is to have it: without directories in which that name is
+/// kiln.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn real_compiler(name: &OsStr) -> anyhow::Result<(PathBuf, OsString)> {
+    let wrapper = std::fs::canonicalize(kiln()?)?;
+    let is_kiln = |file: &Path| std::fs::canonicalize(file).is_ok_and(|real| real == wrapper);
+    let path = variable("PATH").unwrap_or_default();
+    let kept: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| !is_kiln(&dir.join(name))).collect();
+    let joined = std::env::join_paths(&kept)?;
+    let is_real = |file: &PathBuf| file.is_file() && kiln_frame::sys::may_execute(file) && !is_kiln(file);
+    let found = match name.as_bytes().contains(&b'/') {
+        true => Some(std::path::absolute(name)?).filter(is_real),
+        false => kept.iter().map(|dir| dir.join(name)).find(is_real),
+    };
+    Ok((found.with_context(|| format!("no compiler {}", name.display()))?, joined))
 }
