@@ -77,34 +77,73 @@ pub struct Directory {
     pub symlinks: Vec<SymlinkNode>,
 }
 
+/// Encodes a [`Directory`] from borrowed names: files, then directories, then links, each sorted by the bytes of their names.
+/// The caller keeps that order; the encoding is canonical only then.
+#[derive(Debug, Default)]
+pub struct DirectoryWriter {
+    out: Vec<u8>,
+    node: Vec<u8>,
+}
+
+impl DirectoryWriter {
+    /// A writer of an empty directory.
+    pub fn new() -> DirectoryWriter {
+        DirectoryWriter::default()
+    }
+
+    /// Adds a file.
+    pub fn file(&mut self, name: &str, digest: &Digest, is_executable: bool, properties: Option<&NodeProperties>) {
+        self.node.clear();
+        put_bytes(&mut self.node, 1, name.as_bytes());
+        put_digest(&mut self.node, 2, digest);
+        put_bool(&mut self.node, 4, is_executable);
+        if let Some(properties) = properties {
+            put_element(&mut self.node, 6, &encode_properties(properties));
+        }
+        put_element(&mut self.out, 1, &self.node);
+    }
+
+    /// Adds a directory.
+    pub fn directory(&mut self, name: &str, digest: &Digest) {
+        self.node.clear();
+        put_bytes(&mut self.node, 1, name.as_bytes());
+        put_digest(&mut self.node, 2, digest);
+        put_element(&mut self.out, 2, &self.node);
+    }
+
+    /// Adds a symbolic link.
+    pub fn symlink(&mut self, name: &str, target: &str) {
+        self.node.clear();
+        put_bytes(&mut self.node, 1, name.as_bytes());
+        put_bytes(&mut self.node, 2, target.as_bytes());
+        put_element(&mut self.out, 3, &self.node);
+    }
+
+    /// The encoded directory.
+    pub fn bytes(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// Starts another, empty one.
+    pub fn clear(&mut self) {
+        self.out.clear();
+    }
+}
+
 impl Directory {
     /// The canonical encoding, whose digest names this directory.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.files.len() * 96 + self.directories.len() * 88 + self.symlinks.len() * 48);
-        let mut node = Vec::with_capacity(160);
+        let mut writer = DirectoryWriter::new();
         for file in &self.files {
-            node.clear();
-            put_bytes(&mut node, 1, file.name.as_bytes());
-            put_digest(&mut node, 2, &file.digest);
-            put_bool(&mut node, 4, file.is_executable);
-            if let Some(properties) = &file.properties {
-                put_element(&mut node, 6, &encode_properties(properties));
-            }
-            put_element(&mut out, 1, &node);
+            writer.file(&file.name, &file.digest, file.is_executable, file.properties.as_ref());
         }
         for directory in &self.directories {
-            node.clear();
-            put_bytes(&mut node, 1, directory.name.as_bytes());
-            put_digest(&mut node, 2, &directory.digest);
-            put_element(&mut out, 2, &node);
+            writer.directory(&directory.name, &directory.digest);
         }
         for link in &self.symlinks {
-            node.clear();
-            put_bytes(&mut node, 1, link.name.as_bytes());
-            put_bytes(&mut node, 2, link.target.as_bytes());
-            put_element(&mut out, 3, &node);
+            writer.symlink(&link.name, &link.target);
         }
-        out
+        writer.out
     }
 
     /// Reads an encoded directory and checks what a hostile one would break: names are single segments, sorted, unique.

@@ -1,26 +1,22 @@
 //! From a wrapper's request to an action: read the command line, find the toolchain and the inputs, build the root. Blocks.
 
-use kiln_cas::{Action, Command, Digest, TreeBuilder};
 use kiln_cmdline::{Family, Invocation, Link, Refusal, Request};
 use kiln_frame::Compile;
-use kiln_sandbox::KILN_ROOT;
+use kiln_scan::FileId;
 use kiln_toolchain::{LookupEnv, NATIVE_SPECS_PATH, Native, Toolchain, names_native};
-use kiln_worker::{ROOT_PROPERTY, STDIN_PROPERTY, TERMINAL_PROPERTY};
 use rustix::fs::FileType;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::action::{Analysed, STDIN_PATH};
 use crate::files::{Epoch, Files, View, WalkEnd, join};
 use crate::inputs::{self, Form};
-use crate::root::{FilledRoot, Root, RootError};
+use crate::root::{Added, Bases, FilledRoot, Root, RootError};
 use crate::toolchains::{Toolchains, lookup_args};
 
 /// Largest response file read: a 2 MB command line is the largest that the kernel passes on, four times that.
 const RESPONSE_FILE_MAX: u64 = 8 << 20;
-
-/// Where a source that came by standard input stands in the root.
-const STDIN_PATH: &str = "/.kiln-stdin";
 
 /// The unit runs here untouched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,37 +51,11 @@ impl From<RootError> for Refused {
         let code = match error {
             RootError::Read { .. } => "unreadable-input",
             RootError::Special(_) => "special-input",
-            RootError::Tree(_) => "changing-tree",
+            RootError::Changing(_) | RootError::Path(_) => CHANGING,
             RootError::TooLarge(_) => "too-many-inputs",
         };
         Refused::new(code, error.to_string())
     }
-}
-
-/// Where a blob's bytes are.
-#[derive(Debug, Clone)]
-pub(crate) enum Source {
-    /// A file of the client, which may have changed since.
-    File(Arc<str>),
-    /// A message made here.
-    Memory(Arc<[u8]>),
-}
-
-/// A unit that can run anywhere.
-#[derive(Clone)]
-pub(crate) struct Analysed {
-    pub(crate) unit: Invocation,
-    pub(crate) toolchain: Arc<Toolchain>,
-    pub(crate) action: Action,
-    pub(crate) command: Command,
-    pub(crate) action_digest: Digest,
-    /// Every blob of the input root, and the action and command themselves.
-    pub(crate) blobs: BTreeMap<Digest, Source>,
-    /// Blobs that only this unit needs: its source and its messages; all others are shared.
-    pub(crate) own: Vec<Digest>,
-    pub(crate) form: Form,
-    /// Files of the closure, for `kiln explain`.
-    pub(crate) inputs: Vec<(String, Digest)>,
 }
 
 /// What a command comes to.
@@ -101,9 +71,16 @@ pub(crate) struct Analyst<'a> {
     pub(crate) files: &'a Files,
     pub(crate) scans: &'a inputs::Scans,
     pub(crate) toolchains: &'a Toolchains,
+    pub(crate) bases: &'a Bases,
     /// What the wrapper read from standard input.
     pub(crate) stdin: Option<Arc<[u8]>>,
 }
+
+/// Code of a refusal for files that change faster than they can be read.
+const CHANGING: &str = "changing-tree";
+
+/// Times a root is filled again because files changed under it.
+const REFILLS_MAX: usize = 4;
 
 impl Analyst<'_> {
     /// The client's files as `unit` sees them.
@@ -171,7 +148,7 @@ impl Analyst<'_> {
     fn specs(&self, unit: &Invocation, cwd: &str, epoch: Epoch) -> Result<Vec<Result<String, String>>, Refused> {
         let (paths, names): (Vec<&String>, Vec<&String>) = unit.specs.iter().partition(|path| path.contains('/'));
         // gcc would look among its own files first.
-        let here = names.into_iter().find(|name| self.files.walk(&absolute(cwd, name), epoch, &mut |_| {}) != WalkEnd::Absent);
+        let here = names.into_iter().find(|name| self.files.walk(&absolute(cwd, name), epoch).end != WalkEnd::Absent);
         match here {
             Some(name) => Err(Refused::new("specs", name.clone())),
             None => Ok(paths.into_iter().map(|path| read_text(&absolute(cwd, path)).ok_or_else(|| path.clone())).collect()),
@@ -183,11 +160,11 @@ impl Analyst<'_> {
         if units.len() < 2 {
             return Ok(());
         }
-        let read: BTreeSet<&str> = units.iter().flat_map(|unit| unit.inputs.iter().map(|(path, _)| path.as_str())).collect();
+        let read: BTreeSet<FileId> = units.iter().flat_map(|unit| unit.blobs.files().map(|(file, _)| file)).collect();
         for output in units.iter().flat_map(|unit| &unit.unit.outputs) {
             let path = absolute(cwd, &output.path);
-            if let WalkEnd::File(path) = self.files.walk(&path, epoch, &mut |_| {})
-                && read.contains(path.as_str())
+            if let WalkEnd::File(file) = self.files.walk(&path, epoch).end
+                && read.contains(&file)
             {
                 return Err(Refused::new("output-clash", path));
             }
@@ -216,8 +193,8 @@ impl Analyst<'_> {
         let libraries: BTreeSet<&str> = names.filter(|name| name.contains(".so")).chain(["glibc-hwcaps", "tls"]).collect();
         let idle = value.split([':', ';']).all(|directory| {
             // An empty element means the working directory.
-            match self.files.walk(&absolute(cwd, directory), epoch, &mut |_| {}) {
-                WalkEnd::Directory(path) => match self.files.listing(&path, epoch) {
+            match self.files.walk(&absolute(cwd, directory), epoch).end {
+                WalkEnd::Directory(id) => match self.files.listing(id, epoch) {
                     Some(listing) => !libraries.iter().any(|name| listing.names.contains_key(*name)),
                     None => false,
                 },
@@ -234,9 +211,36 @@ impl Analyst<'_> {
     fn build(&self, unit: Invocation, toolchain: Arc<Toolchain>, cwd: &str, epoch: Epoch) -> Result<Analysed, Refused> {
         self.check_outputs(&unit, cwd, epoch)?;
         let native = self.native(&unit, &toolchain)?;
-        let mut base = TreeBuilder::new();
-        toolchain.add_to(&mut base).map_err(RootError::from)?;
-        let mut root = Root::new(self.files, epoch, base);
+        let native = native.as_deref();
+        self.files.make_room();
+        let mut filled = self.fill(&unit, &toolchain, native, cwd, epoch);
+        for _ in 0..REFILLS_MAX {
+            let changing = matches!(&filled, Err(refused) if refused.reason == CHANGING);
+            let forgotten = filled.as_ref().is_ok_and(|filled| filled.era != self.files.era());
+            if !changing && !forgotten {
+                break;
+            }
+            filled = self.fill(&unit, &toolchain, native, cwd, epoch);
+        }
+        let Filled { form, source, root, .. } = filled?;
+        let words = match native {
+            Some(native) => native.spell(&unit.expanded),
+            None => unit.args.clone(),
+        };
+        Ok(Analysed::of(unit, toolchain, words, cwd, form, root, source))
+    }
+
+    /// Fills the unit's root from the files as they are.
+    fn fill(
+        &self,
+        unit: &Invocation,
+        toolchain: &Toolchain,
+        native: Option<&Native>,
+        cwd: &str,
+        epoch: Epoch,
+    ) -> Result<Filled, Refused> {
+        let era = self.files.era();
+        let mut root = Root::new(self.files, epoch, self.bases.get(toolchain, self.files)?);
         root.add(cwd)?;
         // A job has a /proc of its own, in which /proc/self/cwd is right.
         if let Some((_, pwd)) = unit.env.iter().find(|(name, value)| name == "PWD" && !value.starts_with("/proc/")) {
@@ -252,92 +256,24 @@ impl Analyst<'_> {
         for directory in &unit.input_dirs {
             root.add_whole(&absolute(cwd, directory))?;
         }
-        if let Some(text) = native.as_ref().and_then(|native| native.specs.as_ref()) {
+        if let Some(text) = native.and_then(|native| native.specs.as_ref()) {
             root.add_made(NATIVE_SPECS_PATH, Arc::from(text.as_bytes()))?;
         }
-        let form = inputs::enter(self, &unit, &toolchain, cwd, epoch, &mut root)?;
-        let source = self.source(&unit, cwd, &mut root)?;
-        let inputs = root.input_list();
-        let filled = root.finish()?;
-        let arguments = match &native {
-            Some(native) => native.spell(&unit.expanded),
-            None => unit.args.clone(),
-        };
-        Ok(self.action(unit, toolchain, arguments, cwd, form, &source, inputs, filled))
+        let form = inputs::enter(self, unit, toolchain, cwd, epoch, &mut root)?;
+        let source = self.source(unit, cwd, &mut root)?;
+        Ok(Filled { era, form, source, root: root.finish()? })
     }
 
-    /// Enters the unit's source; its path in the root.
-    fn source(&self, unit: &Invocation, cwd: &str, root: &mut Root<'_>) -> Result<String, Refused> {
+    /// Enters the unit's source; `None` where it is no file.
+    fn source(&self, unit: &Invocation, cwd: &str, root: &mut Root<'_>) -> Result<Option<FileId>, Refused> {
         if let Some(bytes) = self.stdin.as_ref().filter(|_| unit.reads_stdin()) {
             root.add_made(STDIN_PATH, Arc::clone(bytes))?;
-            return Ok(STDIN_PATH.to_owned());
+            return Ok(None);
         }
         match root.add(&absolute(cwd, &unit.source))? {
-            crate::root::Added::File(path) => Ok(path),
+            Added::File(file) => Ok(Some(file)),
             _ => Err(Refused::new("no-source", unit.source.clone())),
         }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
-    fn action(
-        &self,
-        unit: Invocation,
-        toolchain: Arc<Toolchain>,
-        words: Vec<String>,
-        cwd: &str,
-        form: Form,
-        source: &str,
-        inputs: Vec<(String, Digest)>,
-        filled: FilledRoot,
-    ) -> Analysed {
-        let mut arguments = vec![toolchain.driver.to_string_lossy().into_owned()];
-        arguments.extend(words);
-        let mut environment = unit.env.clone();
-        environment.push(("PATH".to_owned(), toolchain.search_path.clone()));
-        environment.sort();
-        let mut output_paths: Vec<String> = unit.outputs.iter().map(|output| output.path.clone()).collect();
-        output_paths.sort();
-        output_paths.dedup();
-        let platform = platform(toolchain.host_arch, unit.reads_stdin(), None);
-        let command = Command {
-            arguments,
-            environment,
-            output_files: output_paths.clone(),
-            output_directories: Vec::new(),
-            platform: platform.clone(),
-            working_directory: cwd.trim_start_matches('/').to_owned(),
-            output_paths,
-        };
-        let mut blobs: BTreeMap<Digest, Source> = BTreeMap::new();
-        let mut own = Vec::new();
-        for (digest, path) in filled.sources {
-            if &*path == source {
-                own.push(digest);
-            }
-            blobs.insert(digest, Source::File(path));
-        }
-        for (digest, bytes) in filled.made {
-            own.push(digest);
-            blobs.insert(digest, Source::Memory(bytes));
-        }
-        for (digest, bytes) in filled.tree.directories {
-            own.push(digest);
-            blobs.insert(digest, Source::Memory(bytes));
-        }
-        for (digest, path) in toolchain_sources(&toolchain) {
-            blobs.entry(digest).or_insert(Source::File(path));
-        }
-        let action = Action {
-            command_digest: Digest::EMPTY,
-            input_root_digest: filled.tree.root,
-            timeout_ms: None,
-            do_not_cache: false,
-            salt: Vec::new(),
-            platform,
-        };
-        let mut analysed = Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, own, form, inputs };
-        analysed.seal();
-        analysed
     }
 
     /// What the unit's `native` means, where it says so.
@@ -357,9 +293,8 @@ impl Analyst<'_> {
     fn check_outputs(&self, unit: &Invocation, cwd: &str, epoch: Epoch) -> Result<(), Refused> {
         for output in &unit.outputs {
             let path = absolute(cwd, &output.path);
-            match self.files.walk(parent_of(&path), epoch, &mut |_| {}) {
-                WalkEnd::Directory(_) => {}
-                _ => return Err(Refused::new("output-directory", path)),
+            if self.files.walk(parent_of(&path), epoch).directory().is_none() {
+                return Err(Refused::new("output-directory", path));
             }
             match rustix::fs::stat(path.as_str()) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
@@ -372,68 +307,14 @@ impl Analyst<'_> {
     }
 }
 
-impl Analysed {
-    /// Computes the digests of command and action after a change to either.
-    fn seal(&mut self) {
-        let command = self.command.encode();
-        self.action.command_digest = Digest::of(&command);
-        let action = self.action.encode();
-        self.action_digest = Digest::of(&action);
-        for (digest, bytes) in [(self.action.command_digest, command), (self.action_digest, action)] {
-            self.own.push(digest);
-            self.blobs.insert(digest, Source::Memory(bytes.into()));
-        }
-    }
-
-    /// Whether a job sees of the user's terminal what the compiler would see here: clang may look it up in a database, of which the
-    /// toolchain holds the usual entries.
-    pub(crate) fn knows_terminal(&self) -> bool {
-        let value = |name: &str| self.unit.terminal_env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-        let mut entries = self.toolchain.entries.iter().filter(|entry| entry.path().contains("/terminfo/")).peekable();
-        let name = value("TERM").unwrap_or_default();
-        let own = value("TERMINFO").or(value("TERMINFO_DIRS")).is_some();
-        let end = format!("/{name}");
-        entries.peek().is_none() || name.is_empty() || (!own && entries.any(|entry| entry.path().ends_with(&end)))
-    }
-
-    /// The same unit, its messages written for a terminal of that size.
-    pub(crate) fn for_terminal(mut self, terminal: kiln_frame::Terminal) -> Analysed {
-        let value = format!("{}x{}", terminal.columns, terminal.rows);
-        self.action.platform = platform(self.toolchain.host_arch, self.unit.reads_stdin(), Some(&value));
-        self.command.platform = self.action.platform.clone();
-        self.command.environment.extend(self.unit.terminal_env.iter().cloned());
-        self.command.environment.sort();
-        self.command.environment.dedup();
-        self.seal();
-        self
-    }
-}
-
-fn platform(machine: &str, stdin: bool, terminal: Option<&str>) -> Vec<(String, String)> {
-    let isa = match machine {
-        "x86_64" => "x86-64",
-        "aarch64" => "arm-a64",
-        other => other,
-    };
-    let mut platform = vec![
-        ("ISA".to_owned(), isa.to_owned()),
-        ("OSFamily".to_owned(), "linux".to_owned()),
-        (ROOT_PROPERTY.to_owned(), KILN_ROOT.to_owned()),
-    ];
-    if stdin {
-        platform.push((STDIN_PROPERTY.to_owned(), STDIN_PATH.to_owned()));
-    }
-    if let Some(terminal) = terminal {
-        platform.push((TERMINAL_PROPERTY.to_owned(), terminal.to_owned()));
-    }
-    platform
-}
-
-fn toolchain_sources(toolchain: &Toolchain) -> impl Iterator<Item = (Digest, Arc<str>)> + '_ {
-    toolchain.entries.iter().filter_map(|entry| match entry {
-        kiln_toolchain::Entry::File { path, digest, .. } => Some((*digest, Arc::from(path.as_str()))),
-        _ => None,
-    })
+/// A root that was filled for a unit.
+struct Filled {
+    /// [`Files::era`] before.
+    era: (u32, u32),
+    form: Form,
+    /// The unit's own source.
+    source: Option<FileId>,
+    root: FilledRoot,
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Refused> {

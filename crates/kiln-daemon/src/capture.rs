@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::analyse::{Analysed, Source};
+use crate::action::Analysed;
+use crate::blobs::Source;
 use crate::daemon::Daemon;
 use crate::inputs::Form;
 use crate::unit;

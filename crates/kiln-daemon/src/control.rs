@@ -36,7 +36,7 @@ fn to_json(value: &impl serde::Serialize) -> Value {
 fn explain(daemon: &Daemon, args: &[String]) -> Value {
     match args {
         [flag, count] if flag == "--last" => to_json(&daemon.journal.last(count.parse().unwrap_or(1).min(LAST_MAX))),
-        [name] => to_json(&daemon.journal.find(name)),
+        [name] => to_json(&daemon.journal.find(name, &|file| daemon.files.file_path(file))),
         _ => Value::Array(Vec::new()),
     }
 }

@@ -19,6 +19,7 @@ use crate::files::Files;
 use crate::inputs::Scans;
 use crate::journal::Journal;
 use crate::local::Local;
+use crate::root::Bases;
 use crate::slots::{Gate, Holders};
 use crate::stats::Counters;
 use crate::toolchains::Toolchains;
@@ -77,6 +78,7 @@ pub(crate) struct Daemon {
     pub(crate) files: Files,
     pub(crate) scans: Scans,
     pub(crate) toolchains: Toolchains,
+    pub(crate) bases: Bases,
     pub(crate) local: Local,
     pub(crate) farm: Option<Arc<Farm>>,
     pub(crate) counters: Counters,
@@ -121,6 +123,7 @@ impl Daemon {
             files: Files::new(),
             scans: Scans::new(),
             toolchains: Toolchains::new(DigestCache::load(&settings.dir.join("digests"))),
+            bases: Bases::default(),
             local: Local { store, results, executor, no_executor },
             counters: Counters::load(&settings.dir.join("stats.json")),
             journal: Journal::default(),

@@ -6,6 +6,8 @@ use kiln_scan::{
     SearchList, Unprovable,
 };
 use kiln_toolchain::Toolchain;
+use rustc_hash::FxHashMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,15 +31,63 @@ pub(crate) enum Form {
     Listed(String),
 }
 
-/// What scans share: names by number, and scanners with their caches.
+/// Most files in remembered closures, all taken together: some 100 bytes each with the searches for them, 30 MB.
+const REMEMBERED_FILES_MAX: usize = 300_000;
+
+/// A closure, and what it was found for. It holds while no name it relies on has changed and every file that was scanned
+/// holds what it held.
+struct Remembered {
+    request: ScanRequest,
+    closure: Arc<Closure>,
+    generation: u64,
+}
+
+#[derive(Default)]
+struct Memory {
+    closures: FxHashMap<u64, Arc<Remembered>>,
+    files: usize,
+}
+
+/// What scans share: names by number, scanners with their caches, and what they found last.
 pub(crate) struct Scans {
     pub(crate) names: Names,
     idle: Mutex<Vec<Scanner>>,
+    memory: Mutex<Memory>,
 }
 
 impl Scans {
     pub(crate) fn new() -> Scans {
-        Scans { names: Names::new(), idle: Mutex::default() }
+        Scans { names: Names::new(), idle: Mutex::default(), memory: Mutex::default() }
+    }
+
+    /// What was found last for this request, if it still holds as far as contents go; names are for the caller to check.
+    fn recall(&self, view: &View<'_>, request: &ScanRequest) -> Option<Arc<Closure>> {
+        if view.has_stdin() {
+            return None;
+        }
+        let known = self.memory.lock().unwrap_or_else(PoisonError::into_inner).closures.get(&key(request)).cloned()?;
+        if known.generation != view.generation() || !is_same(&known.request, request) {
+            return None;
+        }
+        view.glance(&known.closure);
+        let mut scanned = known.closure.files.iter().filter_map(|file| Some((file.file, file.content?)));
+        let holds = scanned.all(|(file, content)| view.content(file) == Ok(content));
+        holds.then(|| Arc::clone(&known.closure))
+    }
+
+    fn remember(&self, view: &View<'_>, request: &ScanRequest, closure: &Arc<Closure>, generation: u64) {
+        if view.has_stdin() {
+            return;
+        }
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.files + closure.files.len() > REMEMBERED_FILES_MAX {
+            *memory = Memory::default();
+        }
+        let remembered = Remembered { request: request.clone(), closure: Arc::clone(closure), generation };
+        memory.files += closure.files.len();
+        if let Some(old) = memory.closures.insert(key(request), Arc::new(remembered)) {
+            memory.files -= old.closure.files.len();
+        }
     }
 
     fn scan(&self, view: &View<'_>, request: &ScanRequest) -> Result<Closure, Unprovable> {
@@ -45,7 +95,8 @@ impl Scans {
             // What is known of other units' directories does not hold for this one.
             return Scanner::default().scan(view, request);
         }
-        self.with_scanner(|scanner| scanner.scan(view, request))
+        // What stood in the way may have gone since the scanner was told of it: names are checked only after a scan that succeeds.
+        self.with_scanner(|scanner| scanner.scan(view, request)).or_else(|_| Scanner::default().scan(view, request))
     }
 
     fn with_scanner<T>(&self, work: impl FnOnce(&mut Scanner) -> T) -> T {
@@ -58,6 +109,38 @@ impl Scans {
         }
         done
     }
+}
+
+/// Tells most requests apart.
+fn key(request: &ScanRequest) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    (&request.source, &request.cwd, &request.search.angle).hash(&mut hasher);
+    for command in &request.command_macros {
+        match command {
+            CommandMacro::Define(text) | CommandMacro::Undefine(text) => text.hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+fn is_same(a: &ScanRequest, b: &ScanRequest) -> bool {
+    let ScanRequest {
+        source,
+        cwd,
+        dialect,
+        compiler,
+        search,
+        predefined,
+        command_macros,
+        forced,
+        assembler_dirs,
+        embed_dirs,
+        preprocessed,
+    } = a;
+    Arc::ptr_eq(predefined, &b.predefined)
+        && (source, cwd, dialect, compiler, search) == (&b.source, &b.cwd, &b.dialect, &b.compiler, &b.search)
+        && (command_macros, forced, assembler_dirs) == (&b.command_macros, &b.forced, &b.assembler_dirs)
+        && (embed_dirs, preprocessed) == (&b.embed_dirs, &b.preprocessed)
 }
 
 /// Enters all that a unit can read into `root`.
@@ -87,15 +170,13 @@ pub(crate) fn enter(
     };
     let (closure, form) = match settle(analyst.scans, &view, &request, cwd) {
         Ok(closure) => (closure, Form::Scanned),
-        Err(why) => (listed(analyst.scans, &view, &request, unit, toolchain, &why)?, Form::Listed(why.code().to_owned())),
+        Err(why) => (Arc::new(listed(analyst.scans, &view, &request, unit, toolchain, &why)?), Form::Listed(why.code().to_owned())),
     };
     check_flags(&closure, unit, toolchain)?;
     if closure.flags.timestamp {
         enter_times(unit, cwd, root)?;
     }
-    for file in &closure.files {
-        root.add_scanned(&absolute(cwd, &file.path), file.once)?;
-    }
+    root.add_closure(&closure, cwd)?;
     Ok(form)
 }
 
@@ -119,25 +200,31 @@ fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, 
     for directory in &request.assembler_dirs {
         root.add(&absolute(cwd, directory))?;
     }
-    for file in &closure.files {
-        root.add_scanned(&absolute(cwd, &file.path), file.once)?;
-    }
+    root.add_closure(&closure, cwd)?;
     Ok(Form::Scanned)
 }
 
-/// Scans until nothing that the scan relied on has changed meanwhile.
-fn settle(scans: &Scans, view: &View<'_>, request: &ScanRequest, cwd: &str) -> Result<Closure, Unprovable> {
+/// Scans until no name that the scan relied on has changed meanwhile.
+fn settle(scans: &Scans, view: &View<'_>, request: &ScanRequest, cwd: &str) -> Result<Arc<Closure>, Unprovable> {
     let mut last = None;
     for _ in 0..RESCANS_MAX {
         let before = view.generation();
-        let closure = scans.scan(view, request)?;
+        let known = scans.recall(view, request);
+        let is_new = known.is_none();
+        let closure = match known {
+            Some(known) => known,
+            None => Arc::new(scans.scan(view, request)?),
+        };
         view.check(&closure, cwd);
         if view.generation() == before {
+            if is_new {
+                scans.remember(view, request, &closure, before);
+            }
             return Ok(closure);
         }
         last = Some(closure);
     }
-    // Files change faster than they can be scanned; the root is filled from what is there now and its digests say so.
+    // Names change faster than they can be scanned; the root is filled from what is there now and its digests say so.
     last.ok_or_else(|| Unprovable::Source { path: request.source.clone() })
 }
 

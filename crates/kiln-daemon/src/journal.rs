@@ -1,8 +1,8 @@
-//! What became of each unit and why, for `kiln explain`: the last units, in memory, bounded. Knows files by path and digest.
+//! What became of each unit and why, for `kiln explain`: the last units, in memory, bounded. Knows files by number and digest.
 
 use kiln_cas::Digest;
 use kiln_cmdline::Family;
-use rustc_hash::FxHashMap;
+use kiln_scan::FileId;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,6 @@ pub(crate) const UNITS_MAX: usize = 8192;
 /// Inputs remembered of all units together, those of the oldest units forgotten first: 16 bytes each, 16 MiB; 128 for each
 /// of 8,192 units.
 pub(crate) const INPUTS_MAX: usize = 1 << 20;
-
-/// Paths remembered for those inputs; then all are forgotten. At some 100 bytes each 26 MiB.
-const PATHS_MAX: usize = 1 << 18;
 
 /// Units told of at a time.
 const TOLD_MAX: usize = 16;
@@ -107,12 +104,15 @@ impl Unit {
     }
 }
 
-/// A file that a unit reads: its path's number, and the beginning of its digest.
+/// A file that a unit reads: its number, and the beginning of its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Input {
-    path: u32,
+    file: FileId,
     digest: u64,
 }
+
+/// Tells the path of a file; `None` for one that is forgotten.
+type Paths<'a> = &'a dyn Fn(FileId) -> Option<Arc<str>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -127,8 +127,6 @@ struct Inner {
     entries: VecDeque<Entry>,
     /// Inputs held by all entries, and how many of the oldest entries have none any more.
     inputs: usize,
-    numbers: FxHashMap<Arc<str>, u32>,
-    paths: Vec<Arc<str>>,
 }
 
 /// The last units.
@@ -139,7 +137,8 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Remembers a unit and what it read.
-    pub(crate) fn add(&self, mut unit: Unit, inputs: &[(String, Digest)]) {
+    pub(crate) fn add(&self, mut unit: Unit, inputs: &[(FileId, Digest)]) {
+        let inputs: Box<[Input]> = inputs.iter().map(|(file, digest)| Input { file: *file, digest: short(digest) }).collect();
         let mut inner = self.lock();
         inner.added += 1;
         unit.number = inner.added;
@@ -148,7 +147,9 @@ impl Journal {
         {
             inner.inputs -= oldest.inputs.map_or(0, |inputs| inputs.len());
         }
-        let inputs = inner.take(inputs);
+        let over = (inner.inputs + inputs.len()).saturating_sub(INPUTS_MAX);
+        inner.forget(over);
+        inner.inputs += inputs.len();
         inner.entries.push_back(Entry { unit, inputs: Some(inputs) });
     }
 
@@ -160,7 +161,7 @@ impl Journal {
     }
 
     /// The units whose source or output (or, if refused, any argument) is `name`, or ends in `/name`; newest first, with all that is known of them.
-    pub(crate) fn find(&self, name: &str) -> Vec<Unit> {
+    pub(crate) fn find(&self, name: &str, paths: Paths<'_>) -> Vec<Unit> {
         let inner = self.lock();
         let tail = format!("/{name}");
         let is_named = |path: &str, cwd: &str| path == name || path.ends_with(&tail) || format!("{cwd}/{path}") == name;
@@ -170,7 +171,7 @@ impl Journal {
             true => unit.args.iter().any(|arg| is_named(arg, &unit.cwd)),
         };
         let matching = inner.entries.iter().enumerate().rev().filter(|(_, entry)| names_it(&entry.unit));
-        matching.take(TOLD_MAX).map(|(at, _)| inner.tell(at)).collect()
+        matching.take(TOLD_MAX).map(|(at, _)| inner.tell(at, paths)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -179,18 +180,6 @@ impl Journal {
 }
 
 impl Inner {
-    fn take(&mut self, inputs: &[(String, Digest)]) -> Box<[Input]> {
-        if self.paths.len() + inputs.len() > PATHS_MAX {
-            self.numbers.clear();
-            self.paths.clear();
-            self.forget(usize::MAX);
-        }
-        self.forget((self.inputs + inputs.len()).saturating_sub(INPUTS_MAX));
-        self.inputs += inputs.len();
-        let inputs = inputs.iter().map(|(path, digest)| Input { path: self.number(path), digest: short(digest) });
-        inputs.collect()
-    }
-
     /// Forgets inputs of the oldest units, at least `count`.
     fn forget(&mut self, count: usize) {
         let mut forgotten = 0;
@@ -203,74 +192,65 @@ impl Inner {
         self.inputs -= forgotten;
     }
 
-    fn number(&mut self, path: &str) -> u32 {
-        if let Some(number) = self.numbers.get(path) {
-            return *number;
-        }
-        let (path, number): (Arc<str>, u32) = (path.into(), self.paths.len() as u32);
-        self.paths.push(Arc::clone(&path));
-        self.numbers.insert(path, number);
-        number
-    }
-
-    fn path(&self, input: &Input) -> &str {
-        &self.paths[input.path as usize]
-    }
-
-    fn tell(&self, at: usize) -> Unit {
+    fn tell(&self, at: usize, paths: Paths<'_>) -> Unit {
         let entry = &self.entries[at];
         let mut unit = entry.unit.told();
         unit.read = unit.read();
-        unit.inputs = entry.inputs.iter().flatten().map(|input| self.path(input).to_owned()).collect();
+        unit.inputs = entry.inputs.iter().flatten().map(|input| path_of(input, paths)).collect();
+        unit.inputs.sort();
         if !unit.action.is_empty() {
             let earlier =
                 self.entries.range(..at).rev().find(|earlier| earlier.unit.is_of(&unit) && !earlier.unit.action.is_empty());
             unit.differs = match earlier {
                 None => vec!["no earlier unit of this source and output is remembered".to_owned()],
-                Some(earlier) => self.differences(earlier, entry),
+                Some(earlier) => differences(earlier, entry, paths),
             };
         }
         unit
     }
+}
 
-    fn differences(&self, old: &Entry, new: &Entry) -> Vec<String> {
-        if old.unit.action == new.unit.action {
-            return vec![format!("nothing: the key is that of unit {}", old.unit.number)];
-        }
-        let mut told = Vec::new();
-        if old.unit.toolchain != new.unit.toolchain {
-            told.push(format!("toolchain: {}", old.unit.toolchain));
-        }
-        words(&old.unit.args, &new.unit.args, &mut told);
-        variables(&old.unit.env, &new.unit.env, &mut told);
-        match (&old.inputs, &new.inputs) {
-            (Some(old), Some(new)) => self.files(old, new, &mut told),
-            _ => told.push("files: the earlier unit's are forgotten".to_owned()),
-        }
-        if told.is_empty() {
-            told.push("directories, links, times or modes of files".to_owned());
-        }
-        if told.len() > DIFFERENCES_MAX {
-            let more = told.len() - DIFFERENCES_MAX;
-            told.truncate(DIFFERENCES_MAX);
-            told.push(format!("and {more} more"));
-        }
-        told
-    }
+fn path_of(input: &Input, paths: Paths<'_>) -> String {
+    paths(input.file).map_or_else(|| "a file that is forgotten".to_owned(), |path| path.to_string())
+}
 
-    fn files(&self, old: &[Input], new: &[Input], told: &mut Vec<String>) {
-        let by_path = |inputs: &[Input]| inputs.iter().map(|input| (input.path, *input)).collect::<BTreeMap<_, _>>();
-        let (old, new) = (by_path(old), by_path(new));
-        for (path, input) in &new {
-            match old.get(path) {
-                None => told.push(format!("file added: {}", self.path(input))),
-                Some(before) if before.digest != input.digest => told.push(format!("file changed: {}", self.path(input))),
-                Some(_) => {}
-            }
-        }
-        let gone = old.iter().filter(|(path, _)| !new.contains_key(path));
-        told.extend(gone.map(|(_, input)| format!("file gone: {}", self.path(input))));
+fn differences(old: &Entry, new: &Entry, paths: Paths<'_>) -> Vec<String> {
+    if old.unit.action == new.unit.action {
+        return vec![format!("nothing: the key is that of unit {}", old.unit.number)];
     }
+    let mut told = Vec::new();
+    if old.unit.toolchain != new.unit.toolchain {
+        told.push(format!("toolchain: {}", old.unit.toolchain));
+    }
+    words(&old.unit.args, &new.unit.args, &mut told);
+    variables(&old.unit.env, &new.unit.env, &mut told);
+    match (&old.inputs, &new.inputs) {
+        (Some(old), Some(new)) => files(old, new, paths, &mut told),
+        _ => told.push("files: the earlier unit's are forgotten".to_owned()),
+    }
+    if told.is_empty() {
+        told.push("directories, links, times or modes of files".to_owned());
+    }
+    if told.len() > DIFFERENCES_MAX {
+        let more = told.len() - DIFFERENCES_MAX;
+        told.truncate(DIFFERENCES_MAX);
+        told.push(format!("and {more} more"));
+    }
+    told
+}
+
+fn files(old: &[Input], new: &[Input], paths: Paths<'_>, told: &mut Vec<String>) {
+    let by_path = |inputs: &[Input]| inputs.iter().map(|input| (input.file, *input)).collect::<BTreeMap<_, _>>();
+    let (old, new) = (by_path(old), by_path(new));
+    for (file, input) in &new {
+        match old.get(file) {
+            None => told.push(format!("file added: {}", path_of(input, paths))),
+            Some(before) if before.digest != input.digest => told.push(format!("file changed: {}", path_of(input, paths))),
+            Some(_) => {}
+        }
+    }
+    let gone = old.iter().filter(|(file, _)| !new.contains_key(file));
+    told.extend(gone.map(|(_, input)| format!("file gone: {}", path_of(input, paths))));
 }
 
 fn short(digest: &Digest) -> u64 {
@@ -310,19 +290,24 @@ mod tests {
         Unit { source: source.into(), output: "o".into(), cwd: "/p".into(), action: "a".into(), ..Unit::default() }
     }
 
-    fn input(path: &str, content: &[u8]) -> (String, Digest) {
-        (path.to_owned(), Digest::of(content))
+    fn input(file: u32, content: &[u8]) -> (FileId, Digest) {
+        (FileId(file), Digest::of(content))
+    }
+
+    /// `/0`, `/1`, and so on.
+    fn paths(file: FileId) -> Option<Arc<str>> {
+        Some(format!("/{}", file.0).into())
     }
 
     #[test]
     fn the_oldest_units_are_forgotten() {
         let journal = Journal::default();
         for index in 0..UNITS_MAX + 2 {
-            journal.add(unit(&format!("src/{index}.c")), &[input("/same", b"")]);
+            journal.add(unit(&format!("src/{index}.c")), &[input(7, b"")]);
         }
-        assert!(journal.find("0.c").is_empty());
-        assert_eq!(journal.find("2.c").len(), 1);
-        assert_eq!(journal.find("/p/src/2.c").len(), 1);
+        assert!(journal.find("0.c", &paths).is_empty());
+        assert_eq!(journal.find("2.c", &paths).len(), 1);
+        assert_eq!(journal.find("/p/src/2.c", &paths).len(), 1);
         let last = journal.last(2);
         assert_eq!(last.len(), 2);
         assert_eq!(last[1].number, UNITS_MAX as u64 + 2);
@@ -332,25 +317,25 @@ mod tests {
     #[test]
     fn what_differs_from_the_last_key_is_told() {
         let journal = Journal::default();
-        let add = |action: &str, args: &[&str], lang: &str, inputs: &[(String, Digest)]| {
+        let add = |action: &str, args: &[&str], lang: &str, inputs: &[(FileId, Digest)]| {
             let args = args.iter().map(|arg| (*arg).to_owned()).collect();
             let env = vec![("LANG".to_owned(), lang.to_owned())];
             journal.add(Unit { action: action.into(), args, env, ..unit("a.c") }, inputs);
-            journal.find("a.c")[0].differs.clone()
+            journal.find("a.c", &paths)[0].differs.clone()
         };
-        let old = [input("/a.c", b"1"), input("/h.h", b"1"), input("/gone.h", b"")];
+        let old = [input(0, b"1"), input(1, b"1"), input(2, b"")];
         assert_eq!(add("1", &["-c", "a.c", "-O1"], "C", &old), ["no earlier unit of this source and output is remembered"]);
         assert_eq!(add("1", &["-c", "a.c", "-O1"], "C", &old), ["nothing: the key is that of unit 1"]);
-        let new = [input("/a.c", b"2"), input("/h.h", b"1"), input("/new.h", b"")];
+        let new = [input(0, b"2"), input(1, b"1"), input(3, b"")];
         assert_eq!(
             add("2", &["-c", "a.c", "-O2"], "de", &new),
             [
                 "argument added: -O2",
                 "argument gone: -O1",
                 "variable LANG: de instead of C",
-                "file changed: /a.c",
-                "file added: /new.h",
-                "file gone: /gone.h"
+                "file changed: /0",
+                "file added: /3",
+                "file gone: /2"
             ]
         );
         assert_eq!(add("3", &["a.c", "-c", "-O2"], "de", &new), ["arguments: another order or number"]);
@@ -362,8 +347,8 @@ mod tests {
         let journal = Journal::default();
         let args = ["-c", "sub/a.c", "-fplugin=x.so"].map(str::to_owned).to_vec();
         journal.add(Unit { cwd: "/p".into(), args, compiler: "/usr/bin/gcc".into(), ..Unit::default() }, &[]);
-        let found = journal.find("/p/sub/a.c");
-        assert_eq!((found.len(), journal.find("a.c").len(), journal.find("b.c").len()), (1, 1, 0));
+        let found = journal.find("/p/sub/a.c", &paths);
+        assert_eq!((found.len(), journal.find("a.c", &paths).len(), journal.find("b.c", &paths).len()), (1, 1, 0));
         assert_eq!(found[0].read[2].meaning, "refused: `plugin`");
         assert!(found[0].differs.is_empty());
     }
@@ -371,15 +356,12 @@ mod tests {
     #[test]
     fn inputs_are_bounded() {
         let journal = Journal::default();
-        let many: Vec<_> = (0..PATHS_MAX / 4).map(|number| input(&format!("/{number}"), b"")).collect();
+        let many: Vec<_> = (0..INPUTS_MAX as u32 / 16).map(|number| input(number, b"")).collect();
         for _ in 0..20 {
             journal.add(unit("a.c"), &many);
         }
         assert!(journal.lock().inputs <= INPUTS_MAX);
-        assert_eq!(journal.find("a.c")[0].inputs.len(), many.len());
-        let others: Vec<_> = (0..PATHS_MAX - 1).map(|number| input(&format!("/other/{number}"), b"")).collect();
-        journal.add(unit("b.c"), &others);
-        assert_eq!(journal.lock().paths.len(), others.len());
-        assert_eq!(journal.find("b.c")[0].inputs.len(), others.len());
+        assert_eq!(journal.find("a.c", &paths)[0].inputs.len(), many.len());
+        assert_eq!(journal.find("a.c", &|_| None)[0].inputs[0], "a file that is forgotten");
     }
 }

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod action;
 mod analyse;
+mod blobs;
 mod capture;
 mod control;
 mod course;

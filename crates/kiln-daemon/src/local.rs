@@ -10,7 +10,8 @@ use prost::Message as _;
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::analyse::{Analysed, Source};
+use crate::action::Analysed;
+use crate::blobs::Source;
 use crate::files::open_regular;
 use crate::reply::{Contents, ResultFile, UnitResult};
 
@@ -123,11 +124,7 @@ impl Local {
     fn fill(&self, unit: &Analysed, missing: &[Digest]) -> Result<(), LocalError> {
         let failed = |text: String| LocalError::Failed(text);
         // A missing directory hides what is below it: put all of the unit's messages at once.
-        let messages = unit.blobs.iter().filter_map(|(digest, source)| match source {
-            Source::Memory(bytes) => Some((digest, bytes)),
-            Source::File(_) => None,
-        });
-        for (digest, bytes) in messages {
+        for (digest, bytes) in unit.blobs.in_memory() {
             if !self.store.contains(digest) {
                 self.store.put(digest, bytes).map_err(|error| failed(error.to_string()))?;
             }

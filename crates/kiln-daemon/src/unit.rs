@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-use crate::analyse::{Analysed, Analyst, Refused, Work};
+use crate::action::Analysed;
+use crate::analyse::{Analyst, Refused, Work};
 use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
 use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
@@ -110,11 +111,11 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
             story.reason = format!("{}: {}", refused.reason, refused.detail);
             (plainly(&refused.reason, refused.heavy).await, vec![story])
         }
-        Ok(mut work) => {
+        Ok(work) => {
             let mut stories: Vec<Unit> = work.units.iter().map(|unit| tell(&story, unit)).collect();
-            for unit in &mut work.units {
+            for unit in &work.units {
                 count_form(daemon, &unit.form);
-                inputs.push(std::mem::take(&mut unit.inputs));
+                inputs.push(unit.blobs.files().collect::<Vec<_>>());
             }
             let answer = match finish(daemon, work, &caller, &mut stories).await {
                 Ok(answer) => answer,
@@ -225,7 +226,8 @@ pub(crate) async fn analyse(
         if !same {
             return Err(Refused::new("other-view", path));
         }
-        let analyst = Analyst { files: &daemon.files, scans: &daemon.scans, toolchains: &daemon.toolchains, stdin };
+        let analyst =
+            Analyst { files: &daemon.files, scans: &daemon.scans, toolchains: &daemon.toolchains, bases: &daemon.bases, stdin };
         analyst.analyse(&request, epoch)
     });
     worked.await.unwrap_or_else(|error| {

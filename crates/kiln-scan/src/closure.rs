@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::view::FileId;
+use crate::view::{ContentId, DirId, FileId};
 
 /// Why a file is in the closure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +29,12 @@ pub enum Reason {
 pub struct File {
     /// The path as the compiler opens it: absolute or relative to the working directory, not normalised.
     pub path: Arc<str>,
-    /// The version of its bytes that was scanned.
+    /// The file itself.
     pub file: FileId,
+    /// The directory it lies in, an index into [`Closure::dirs`]: `path` is that directory's spelling and a name.
+    pub dir: u32,
+    /// The version of its bytes that was scanned; `None` if it was not: it is only looked for, or its text does not matter.
+    pub content: Option<ContentId>,
     /// Why it is here; the first reason found counts.
     pub reason: Reason,
     /// `#pragma once`: content, time and identity of the file decide whether it is read a second time.
@@ -39,6 +43,15 @@ pub struct File {
     pub from: Option<u32>,
     /// Line in that file, 0 if none.
     pub line: u32,
+}
+
+/// A directory that was looked into, or that a file of the closure lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dir {
+    /// As the compiler spells it; empty: the working directory.
+    pub spelled: Arc<str>,
+    /// The directory itself.
+    pub id: DirId,
 }
 
 /// A candidate that was tried and is not there (or is a directory, which compilers pass over).
@@ -100,6 +113,10 @@ pub(crate) enum Tried {
 pub struct Closure {
     /// Files, the source first, then in the order in which they were reached. A file reached under two spellings is here twice.
     pub files: Vec<File>,
+    /// Directories, in the order in which they were first looked into. One directory may be here under several spellings.
+    pub dirs: Vec<Dir>,
+    /// Directories of two components or more below one of [`Closure::dirs`] that do not exist: index of that one, and path.
+    pub missing_below: Vec<(u32, Arc<str>)>,
     /// What the unit does beyond reading files.
     pub flags: UnitFlags,
     /// Search directories that do not exist, as spelled; were one of them made, other files could be found.
@@ -117,6 +134,19 @@ impl Closure {
                 Tried::List { from, to } => &self.list[usize::from(*from)..usize::from(*to)],
             };
             dirs.iter().map(|dir| Absent { dir: Arc::clone(dir), name: Arc::clone(&search.name) })
+        })
+    }
+
+    /// Names that were looked for in the directory `dirs[dir]`, directories on the way among them; the same name may come more
+    /// than once. With [`Closure::files`] these are all the names of it that decided anything.
+    pub fn names_in(&self, dir: usize) -> impl Iterator<Item = &str> + '_ {
+        let spelled: &str = self.dirs.get(dir).map_or("", |dir| &dir.spelled);
+        self.searches.iter().flat_map(move |search| {
+            let tried: &[Arc<str>] = match &search.tried {
+                Tried::Dir(dir) => std::slice::from_ref(dir),
+                Tried::List { from, to } => &self.list[usize::from(*from)..usize::from((*to + 1).min(self.list.len() as u16))],
+            };
+            tried.iter().filter_map(|tried| name_in(spelled, tried, &search.name))
         })
     }
 
@@ -138,5 +168,45 @@ impl Closure {
             }
         }
         dirs
+    }
+}
+
+/// The component of `name`, looked up from the directory `tried`, that is looked up in the directory `spelled`.
+fn name_in<'n>(spelled: &str, tried: &str, name: &'n str) -> Option<&'n str> {
+    let mut below = spelled.strip_prefix(tried)?;
+    if !below.is_empty() {
+        // The spelling of a directory below another has one slash in between, unless the upper one ends in a slash or is empty.
+        below = match (tried.is_empty() || tried.ends_with('/'), below.strip_prefix('/')) {
+            (true, _) => below,
+            (false, Some(below)) => below,
+            (false, None) => return None,
+        };
+    }
+    let rest = match below {
+        "" => name,
+        below => name.strip_prefix(below)?.strip_prefix('/')?,
+    };
+    rest.split('/').next().filter(|component| !component.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_component_by_component() {
+        for (spelled, tried, name, component) in [
+            ("inc", "inc", "a.h", Some("a.h")),
+            ("inc", "inc", "sys/a.h", Some("sys")),
+            ("inc/sys", "inc", "sys/a.h", Some("a.h")),
+            ("inc/sys", "inc/", "sys/a.h", Some("a.h")),
+            ("inc/sys", "inc", "system/a.h", None),
+            ("include", "inc", "lude/a.h", None),
+            ("sys", "", "sys/a.h", Some("a.h")),
+            ("", "", "sys/a.h", Some("sys")),
+            ("/usr/include/sys", "/usr/include", "sys/x/a.h", Some("x")),
+        ] {
+            assert_eq!(name_in(spelled, tried, name), component, "{name} from {tried} in {spelled}");
+        }
     }
 }

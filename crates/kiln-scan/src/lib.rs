@@ -28,7 +28,7 @@ mod search;
 mod unprovable;
 mod view;
 
-pub use closure::{Absent, Closure, File, Reason, UnitFlags};
+pub use closure::{Absent, Closure, Dir, File, Reason, UnitFlags};
 pub use dialect::{Dialect, Language, LineComments};
 pub use directives::Directives;
 pub use lex::{FILE_BYTES_MAX, LexError, directives};
@@ -39,4 +39,4 @@ pub use request::{Forced, ForcedKind, ScanRequest};
 pub use scan::{FILES_MAX, LOOKUPS_MAX, STEPS_MAX, Scanner};
 pub use search::{Compiler, SearchDirs, SearchList};
 pub use unprovable::Unprovable;
-pub use view::{DirId, Entry, FileId, FileView, ReadError};
+pub use view::{ContentId, DirId, Entry, FileId, FileView, ReadError};

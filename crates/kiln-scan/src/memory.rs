@@ -7,7 +7,7 @@ use crate::dialect::Dialect;
 use crate::directives::Directives;
 use crate::lex;
 use crate::names::Names;
-use crate::view::{DirId, Entry, FileId, FileView, ReadError};
+use crate::view::{ContentId, DirId, Entry, FileId, FileView, ReadError};
 
 /// Links followed in one path, as Linux does (`MAXSYMLINKS`).
 const LINKS_MAX: u32 = 40;
@@ -26,9 +26,12 @@ pub struct MemoryView {
     names: Names,
     things: BTreeMap<String, Thing>,
     dirs: Vec<String>,
+    /// By file, the version it holds now.
+    files: Vec<ContentId>,
+    places: BTreeMap<String, FileId>,
     contents: Vec<Option<Vec<u8>>>,
     generation: u64,
-    cache: Mutex<BTreeMap<(FileId, Dialect), Arc<Directives>>>,
+    cache: Mutex<BTreeMap<(ContentId, Dialect), Arc<Directives>>>,
 }
 
 impl MemoryView {
@@ -74,18 +77,28 @@ impl MemoryView {
     }
 
     /// Writes a file: a new version of it.
-    pub fn write(&mut self, path: &str, bytes: &[u8]) -> FileId {
-        let id = FileId(self.contents.len() as u32);
-        self.contents.push(Some(bytes.to_vec()));
-        self.put(path, Thing::File(id));
-        id
+    pub fn write(&mut self, path: &str, bytes: &[u8]) -> ContentId {
+        self.hold(path, Some(bytes.to_vec()))
     }
 
     /// Makes a file that cannot be read.
     pub fn add_unreadable(&mut self, path: &str) {
-        let id = FileId(self.contents.len() as u32);
-        self.contents.push(None);
-        self.put(path, Thing::File(id));
+        self.hold(path, None);
+    }
+
+    fn hold(&mut self, path: &str, bytes: Option<Vec<u8>>) -> ContentId {
+        let content = ContentId(self.contents.len() as u32);
+        self.contents.push(bytes);
+        let next = FileId(self.files.len() as u32);
+        let file = *self.places.entry(path.to_owned()).or_insert(next);
+        match self.files.get_mut(file.0 as usize) {
+            Some(held) => *held = content,
+            None => self.files.push(content),
+        }
+        if self.things.get(path) != Some(&Thing::File(file)) {
+            self.put(path, Thing::File(file));
+        }
+        content
     }
 
     /// Makes something that is neither file nor directory.
@@ -175,14 +188,18 @@ impl FileView for MemoryView {
         }
     }
 
-    fn directives(&self, file: FileId, dialect: Dialect) -> Result<Arc<Directives>, ReadError> {
+    fn content(&self, file: FileId) -> Result<ContentId, ReadError> {
+        self.files.get(file.0 as usize).copied().ok_or(ReadError::Unreadable)
+    }
+
+    fn directives(&self, content: ContentId, dialect: Dialect) -> Result<Arc<Directives>, ReadError> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = cache.get(&(file, dialect)) {
+        if let Some(known) = cache.get(&(content, dialect)) {
             return Ok(Arc::clone(known));
         }
-        let bytes = self.contents.get(file.0 as usize).and_then(Option::as_ref).ok_or(ReadError::Unreadable)?;
+        let bytes = self.contents.get(content.0 as usize).and_then(Option::as_ref).ok_or(ReadError::Unreadable)?;
         let directives = Arc::new(lex::directives(bytes, dialect, &self.names)?);
-        cache.insert((file, dialect), Arc::clone(&directives));
+        cache.insert((content, dialect), Arc::clone(&directives));
         Ok(directives)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::closure::{Searched, Tried};
+use crate::closure::{Dir as UsedDir, Searched, Tried};
 use crate::hash::LookupMap;
 use crate::names::{HeaderId, Table, Tables};
 use crate::search::{SearchList, absolute};
@@ -79,6 +79,17 @@ struct Slot {
     answer: Answer,
     /// Scan in which the search was last put on record.
     scan: u32,
+    /// What else was looked into: a range of [`Resolver::extras`].
+    extras: (u32, u32),
+}
+
+/// What a search for a name with directories looked into besides the directories of its list.
+#[derive(Clone, Copy)]
+enum Extra {
+    /// A directory that is there.
+    Dir(DirRef),
+    /// A path of several components that leads nowhere.
+    Missing(DirRef, u32),
 }
 
 struct List {
@@ -106,11 +117,16 @@ pub(crate) struct Resolver {
     path_index: LookupMap<(DirRef, u32), PathId>,
     phys_index: LookupMap<(DirId, u32), PhysId>,
     lists: Vec<List>,
+    extras: Vec<Extra>,
     local: LookupMap<(DirRef, HeaderId), Slot>,
     /// Components and prefixes of names; survives generations, as headers do.
     parts: Table,
     headers: Vec<Option<Header>>,
     pub(crate) searched: Vec<Searched>,
+    /// Directories of this scan; by directory, the scan that last used it and its place among them.
+    used: Vec<UsedDir>,
+    used_at: Vec<(u32, u32)>,
+    missing_below: Vec<(u32, Arc<str>)>,
     /// Directories looked into that were not remembered, since it was last set to 0.
     pub(crate) probed: u64,
 }
@@ -126,6 +142,44 @@ impl Resolver {
         }
         self.scan += 1;
         self.searched.clear();
+        self.used.clear();
+        self.missing_below.clear();
+    }
+
+    /// Puts a directory on this scan's list, once; its place there.
+    pub(crate) fn use_dir(&mut self, dir: DirRef) -> u32 {
+        let i = dir.0 as usize;
+        if self.used_at.len() <= i {
+            self.used_at.resize(self.dirs.len().max(i + 1), (0, 0));
+        }
+        if self.used_at[i].0 != self.scan {
+            let Dir { spelled, id, .. } = &self.dirs[i];
+            self.used_at[i] = (self.scan, self.used.len() as u32);
+            self.used.push(UsedDir { spelled: Arc::clone(spelled), id: *id });
+        }
+        self.used_at[i].1
+    }
+
+    /// The directories of this scan, and the paths below them that lead nowhere.
+    pub(crate) fn take_used(&mut self) -> (Vec<UsedDir>, Vec<(u32, Arc<str>)>) {
+        (std::mem::take(&mut self.used), std::mem::take(&mut self.missing_below))
+    }
+
+    /// Puts on this scan's list all that a search looked into.
+    fn use_all(&mut self, slot: Slot) {
+        if let Answer::Found(found) = slot.answer {
+            self.use_dir(found.dir);
+        }
+        for i in slot.extras.0..slot.extras.1 {
+            match self.extras[i as usize] {
+                Extra::Dir(dir) => drop(self.use_dir(dir)),
+                Extra::Missing(dir, prefix) => {
+                    let at = self.use_dir(dir);
+                    let path = text(&self.parts, prefix).into();
+                    self.missing_below.push((at, path));
+                }
+            }
+        }
     }
 
     pub(crate) fn cwd(&mut self, cwd: &str) -> u32 {
@@ -238,8 +292,16 @@ impl Resolver {
         let dir = match parts.0 {
             None => dir,
             Some(prefix) => match self.subdir(view, dir, prefix) {
-                Some(sub) => sub,
-                None => return Answer::Missing,
+                Some(sub) => {
+                    self.extras.push(Extra::Dir(sub));
+                    sub
+                }
+                None => {
+                    if text(&self.parts, prefix).contains('/') {
+                        self.extras.push(Extra::Missing(dir, prefix));
+                    }
+                    return Answer::Missing;
+                }
             },
         };
         self.probed += 1;
@@ -295,15 +357,17 @@ impl Resolver {
     pub(crate) fn file_at<V: FileView + ?Sized>(&mut self, view: &V, cwd: u32, spelled: &str) -> Answer {
         let (prefix, base) = split_name(spelled);
         let Some(base) = self.parts.intern(base.as_bytes()) else { return Answer::Missing };
-        let dir = self.dir(view, cwd, prefix.unwrap_or(""));
-        dir.map_or(Answer::Missing, |dir| self.probe(view, dir, (None, base), None))
+        let Some(dir) = self.dir(view, cwd, prefix.unwrap_or("")) else { return Answer::Missing };
+        self.use_dir(dir);
+        self.probe(view, dir, (None, base), None)
     }
 
     /// What stands at a path given as text: not remembered.
     pub(crate) fn entry_at<V: FileView + ?Sized>(&mut self, view: &V, cwd: u32, spelled: &str) -> Entry {
         let (prefix, base) = split_name(spelled);
-        let dir = self.dir(view, cwd, prefix.unwrap_or(""));
-        dir.map_or(Entry::Absent, |dir| view.entry(self.dirs[dir.0 as usize].id, base))
+        let Some(dir) = self.dir(view, cwd, prefix.unwrap_or("")) else { return Entry::Absent };
+        self.use_dir(dir);
+        view.entry(self.dirs[dir.0 as usize].id, base)
     }
 
     /// Looks in the includer's directory.
@@ -313,19 +377,23 @@ impl Resolver {
                 return slot.answer;
             }
             slot.scan = self.scan;
-            let answer = slot.answer;
-            self.record_beside(dir, header, answer);
-            return answer;
+            let slot = *slot;
+            self.record_beside(dir, header, slot);
+            return slot.answer;
         }
         let (prefix, base, _) = self.parts_of(view, header);
+        let first = self.extras.len() as u32;
         let answer = self.probe(view, dir, (prefix, base), None);
-        self.local.insert((dir, header), Slot { answer, scan: self.scan });
-        self.record_beside(dir, header, answer);
+        let slot = Slot { answer, scan: self.scan, extras: (first, self.extras.len() as u32) };
+        self.local.insert((dir, header), slot);
+        self.record_beside(dir, header, slot);
         answer
     }
 
-    fn record_beside(&mut self, dir: DirRef, header: HeaderId, answer: Answer) {
-        if answer == Answer::Missing {
+    fn record_beside(&mut self, dir: DirRef, header: HeaderId, slot: Slot) {
+        self.use_dir(dir);
+        self.use_all(slot);
+        if slot.answer == Answer::Missing {
             let name = self.name_of(header);
             let tried = Tried::Dir(Arc::clone(self.spelled(dir)));
             self.searched.push(Searched { name, tried, found: false });
@@ -346,29 +414,35 @@ impl Resolver {
         } else {
             table.others.get_mut(&(from, header))
         };
-        let answer = match known {
+        let slot = match known {
             Some(slot) if slot.scan == scan => return slot.answer,
             Some(slot) => {
                 slot.scan = scan;
-                slot.answer
+                *slot
             }
             None => {
+                let first = self.extras.len() as u32;
                 let answer = self.search(view, list, from, header);
-                self.remember(list, from, header, answer);
-                answer
+                let slot = Slot { answer, scan, extras: (first, self.extras.len() as u32) };
+                self.remember(list, from, header, slot);
+                slot
             }
         };
+        let answer = slot.answer;
         let to = match answer {
             Answer::Found(found) => found.at.unwrap_or(from),
             _ => self.list_len(list),
         };
+        for at in from..(to + 1).min(self.list_len(list)) {
+            self.use_dir(self.lists[list.0 as usize].dirs[usize::from(at)]);
+        }
+        self.use_all(slot);
         let name = self.name_of(header);
         self.searched.push(Searched { name, tried: Tried::List { from, to }, found: answer != Answer::Missing });
         answer
     }
 
-    fn remember(&mut self, list: ListRef, from: u16, header: HeaderId, answer: Answer) {
-        let slot = Slot { answer, scan: self.scan };
+    fn remember(&mut self, list: ListRef, from: u16, header: HeaderId, slot: Slot) {
         let table = &mut self.lists[list.0 as usize];
         if from != table.angle {
             table.others.insert((from, header), slot);

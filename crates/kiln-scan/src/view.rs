@@ -7,9 +7,13 @@ use crate::directives::Directives;
 use crate::lex::LexError;
 use crate::names::Names;
 
-/// One version of a file's bytes. A number is never given to other bytes; equal bytes may have several numbers.
+/// A regular file at its place, whatever its bytes are: one number for one physical path, never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u32);
+
+/// One version of a file's bytes. A number is never given to other bytes; equal bytes may have several numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentId(pub u32);
 
 /// One directory, however it is reached: two paths to the same directory have the same number, and a number is never given
 /// to another directory.
@@ -42,13 +46,14 @@ pub enum ReadError {
 
 /// Files and directories as one process sees them.
 ///
-/// Answers must agree with each other while [`FileView::generation`] does not change.
+/// Answers about names must agree with each other while [`FileView::generation`] does not change; contents may change at any
+/// time, and a closure says which it saw.
 pub trait FileView {
     /// The tables by which the directives of this view's files name things.
     fn names(&self) -> &Names;
 
-    /// A number that changes whenever any answer given before would be another now. Answers never given may change silently:
-    /// an object file that appears beside a header changes nothing.
+    /// A number that changes whenever any answer given before about a name would be another now. Answers never given may change
+    /// silently: an object file that appears beside a header changes nothing. Nor does a file's new content.
     fn generation(&self) -> u64;
 
     /// The directory at an absolute path, walked as it is spelled (`a/../b` needs `a`, links are followed).
@@ -60,9 +65,15 @@ pub trait FileView {
     /// What stands under `name` (a single component).
     fn entry(&self, dir: DirId, name: &str) -> Entry;
 
-    /// The directives of a file, cached by the view by content and dialect.
+    /// What a file holds now.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be read, or is no regular file any more.
+    fn content(&self, file: FileId) -> Result<ContentId, ReadError>;
+
+    /// The directives of a content, cached by the view by content and dialect.
     ///
     /// # Errors
     /// [`ReadError`] when the bytes of this version cannot be read.
-    fn directives(&self, file: FileId, dialect: Dialect) -> Result<Arc<Directives>, ReadError>;
+    fn directives(&self, content: ContentId, dialect: Dialect) -> Result<Arc<Directives>, ReadError>;
 }

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Status};
 use super::grants::{Farm, Granted};
 use super::transfer::{Sent, TransferError};
 use super::{INLINE_OUTPUT_MAX, INSTANCE, MESSAGE_MAX};
-use crate::analyse::Analysed;
+use crate::action::Analysed;
 use crate::course::Setback;
 use kiln_worker::GRANT_KEY;
 
@@ -116,7 +116,7 @@ impl Farm {
             tracing::debug!("shared blobs not sent home: {error:?}");
             Sent::default()
         });
-        let own = self.known.unknown(&grant.worker_name, unit.own.iter());
+        let own = self.known.unknown(&grant.worker_name, unit.blobs.own());
         let more = self.send(&blobs, unit, &own).await.map_err(transfer_setback)?;
         self.known.learn(&grant.worker_name, own);
         sent.bytes += more.bytes;

@@ -13,7 +13,7 @@ use super::clock::{Clock, Moment};
 use super::known::Known;
 use super::leases::{self, Lease, Leases};
 use super::schedulers::Schedulers;
-use crate::analyse::Analysed;
+use crate::action::Analysed;
 
 /// Longest wait of one Acquire call on a full farm; then it is asked again, so that a dead scheduler is noticed.
 pub(crate) const ACQUIRE_WAIT_MS: u32 = 2000;

@@ -2,14 +2,14 @@
 
 use kiln_cas::Digest;
 use kiln_worker::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, Outgoing, home};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use tonic::{Code, Status};
 
 use super::grants::Farm;
-use crate::analyse::{Analysed, Source};
+use crate::action::Analysed;
+use crate::blobs::Source;
 use crate::files::open_regular;
 
 /// Why blobs could not be brought.
@@ -46,11 +46,12 @@ impl Farm {
     /// home: the worker asks its peers, and then the client.
     pub(crate) async fn share(&self, unit: &Arc<Analysed>) -> Result<Sent, TransferError> {
         let caches = self.caches();
-        let own: BTreeSet<&Digest> = unit.own.iter().collect();
         let mut sent = Sent::default();
         for cache in &caches {
-            let shared = unit.blobs.keys().filter(|digest| !own.contains(digest));
-            let here = shared.filter(|digest| home(&caches, |node| &node.name, digest).is_some_and(|node| node.name == cache.name));
+            let here = unit
+                .blobs
+                .shared()
+                .filter(|digest| home(&caches, |node| &node.name, digest).is_some_and(|node| node.name == cache.name));
             let here: Vec<&Digest> = here.collect();
             if self.known.unknown(&cache.name, here.iter().copied()).is_empty() {
                 continue;

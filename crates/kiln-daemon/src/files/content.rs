@@ -7,10 +7,6 @@ use std::os::fd::OwnedFd;
 
 use super::{INPUT_SIZE_MAX, SETTLED_NS};
 
-/// A content seen, by dense number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ContentId(pub(crate) u32);
-
 /// What the system says of a file: as long as this is the same, so is the content (if the times were settled when it was read).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {

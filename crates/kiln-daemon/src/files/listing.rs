@@ -1,7 +1,8 @@
 //! Lists one directory. Knows nothing of validity.
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat, statat};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, lstat, openat, readlink, readlinkat, statat};
+use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) stamp: Stamp,
-    pub(crate) names: HashMap<Box<str>, Kind>,
+    pub(crate) names: FxHashMap<Box<str>, Kind>,
     /// The time stamp is old enough for an equal one to mean an equal directory.
     pub(crate) settled: bool,
 }
@@ -51,8 +52,8 @@ pub(crate) fn list(path: &str, now_ns: i128) -> Option<Listing> {
     Some(Listing { stamp: after, names, settled })
 }
 
-fn read_names(fd: &OwnedFd) -> Option<HashMap<Box<str>, Kind>> {
-    let mut names = HashMap::new();
+fn read_names(fd: &OwnedFd) -> Option<FxHashMap<Box<str>, Kind>> {
+    let mut names = FxHashMap::default();
     let mut buffer = [MaybeUninit::uninit(); BUFFER_LEN];
     let mut entries = RawDir::new(fd, &mut buffer);
     while let Some(entry) = entries.next() {
@@ -68,16 +69,26 @@ fn read_names(fd: &OwnedFd) -> Option<HashMap<Box<str>, Kind>> {
             },
             known => known,
         };
-        let kind = match file_type {
-            FileType::Directory => Kind::Directory,
-            FileType::RegularFile => Kind::File,
-            FileType::Symlink => match readlinkat(fd, name, Vec::new()).ok().and_then(|target| target.into_string().ok()) {
-                Some(target) => Kind::Symlink(target.into()),
-                None => Kind::Other,
-            },
-            _ => Kind::Other,
-        };
+        let kind = kind_of(file_type, || readlinkat(fd, name, Vec::new()).ok());
         names.insert(name.into(), kind);
     }
     Some(names)
+}
+
+/// What stands at `path` now, links not followed; `None` when nothing does.
+pub(crate) fn look(path: &str) -> Option<Kind> {
+    let stat = lstat(path).ok()?;
+    Some(kind_of(FileType::from_raw_mode(stat.st_mode), || readlink(path, Vec::new()).ok()))
+}
+
+fn kind_of(file_type: FileType, target: impl FnOnce() -> Option<CString>) -> Kind {
+    match file_type {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File,
+        FileType::Symlink => match target().and_then(|target| target.into_string().ok()) {
+            Some(target) => Kind::Symlink(target.into()),
+            None => Kind::Other,
+        },
+        _ => Kind::Other,
+    }
 }

@@ -2,18 +2,25 @@
 //!
 //! Every answer given to a request was checked by a system call made after that request arrived (see [`Files::begin`]).
 //! A directory is checked by one `stat` (its listing answers every failed lookup in it), a file by one `stat`; only what
-//! changed is read again. Does not know what a compile is.
+//! changed is read again, and of a directory that changes under a build only the names that are asked for are looked at.
+//! Directories and files have dense numbers, so that a unit whose lookups are all known handles no path as text.
+//! Does not know what a compile is.
 
 mod content;
+mod contents;
 mod listing;
+mod places;
 mod store;
 mod view;
 mod walk;
 
 pub(crate) use content::open_regular;
-pub(crate) use store::{Epoch, Files, Found};
-pub(crate) use view::View;
-pub(crate) use walk::{Step, WalkEnd, join};
+pub(crate) use contents::Found;
+pub(crate) use listing::Kind;
+pub(crate) use places::Epoch;
+pub(crate) use store::{Files, Position};
+pub(crate) use view::{View, is_stdin, spelled};
+pub(crate) use walk::{Step, Walk, WalkEnd, join};
 
 /// Granularity a file system's time stamps may have: 4 ms is a tick of CONFIG_HZ=250, the coarsest common kernel clock.
 pub(crate) const TICK_NS: i128 = 4_000_000;
@@ -31,8 +38,17 @@ pub(crate) const INPUT_SIZE_MAX: u64 = 1 << 30;
 /// 300 in an ordinary build.
 pub(crate) const DIRECTORIES_MAX: usize = 65_536;
 
+/// Most files remembered by place; beyond it all places are forgotten. Some 200 bytes each: 50 MB, for a tree of 30,000 headers 6.
+pub(crate) const FILES_MAX: usize = 262_144;
+
+/// Most walks remembered: one for each spelling of a directory, some 200 bytes each; beyond it all are walked anew.
+pub(crate) const WALKS_MAX: usize = 65_536;
+
 /// Most contents remembered; beyond it all are forgotten. 30,000 headers in a large tree, four versions of each.
 pub(crate) const CONTENTS_MAX: usize = 131_072;
 
 /// Most bytes of contents kept between reading and lexing them. What does not fit is read a second time.
 pub(crate) const FRESH_BYTES_MAX: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,66 +1,37 @@
-//! The shared memory of listings and contents, and the rule by which an entry may be used.
+//! The shared memory of places and contents, and the rule by which an entry may be used.
 
-use kiln_cas::Digest;
-use kiln_scan::{Dialect, DirId, Directives, Names, ReadError};
-use rustc_hash::{FxHashMap, FxHashSet};
-use rustix::fs::stat;
+use kiln_scan::{ContentId, Dialect, DirId, Directives, FileId, Names, ReadError};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, stat, statat};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::content::{self, Content, ContentId, Stamp};
-use super::listing::{self, Listing};
-use super::{CONTENTS_MAX, DIRECTORIES_MAX, FRESH_BYTES_MAX};
+use super::content::{self, Stamp};
+use super::contents::{Bytes, Contents, Found};
+use super::listing::{self, Kind, Listing};
+use super::places::{Epoch, Places};
+use super::walk::{Walk, join};
 
 /// Paths tried for a content that is gone from where it was first read, those looked at last first: as many requests as look at
 /// files at once.
-const PATHS_TRIED_MAX: usize = 64;
+pub(super) const PATHS_TRIED_MAX: usize = 64;
 
-/// A request's place in time. An entry serves it if the entry was checked at this epoch or a later one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Epoch(u64);
-
-/// A regular file as it is now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) content: ContentId,
-    pub(crate) digest: Digest,
-    pub(crate) stamp: Stamp,
-}
-
-struct DirectoryEntry {
-    listing: Option<Arc<Listing>>,
-    checked: Epoch,
-    id: Option<DirId>,
-    /// Names that a scan asked for: only these matter when the directory changes.
-    asked: FxHashSet<Box<str>>,
-}
-
-struct FileEntry {
-    found: Found,
-    settled: bool,
-    checked: Epoch,
-}
-
-/// Bytes of a content that was just read, until it is lexed, and where it can be read again.
-struct Origin {
-    path: Arc<str>,
-    fresh: Option<Vec<u8>>,
-    digest: Digest,
-}
+/// Files of one directory from which on it is opened to look at them: opening and closing costs as much as two walks.
+const GLANCE_MIN: usize = 4;
 
 #[derive(Default)]
-struct Inner {
-    directories: FxHashMap<Arc<str>, DirectoryEntry>,
-    directory_paths: FxHashMap<DirId, Arc<str>>,
-    next_directory: u32,
-    files: FxHashMap<Arc<str>, FileEntry>,
-    ids: FxHashMap<Digest, ContentId>,
-    origins: FxHashMap<ContentId, Origin>,
-    directives: FxHashMap<(ContentId, Dialect), Arc<Directives>>,
-    next_content: u32,
-    fresh_bytes: usize,
+pub(super) struct Inner {
+    pub(super) places: Places,
+    contents: Contents,
+}
+
+/// What a directory is called and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    pub(crate) parent: Option<DirId>,
+    pub(crate) name: Arc<str>,
+    pub(crate) depth: u32,
 }
 
 /// All that is remembered of the client's files. One for a daemon; requests share it.
@@ -87,7 +58,7 @@ impl Files {
         Epoch(self.clock.load(Ordering::SeqCst))
     }
 
-    /// Rises whenever an answer given to a scan would be another now.
+    /// Rises whenever an answer given about a name would be another now.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
@@ -96,161 +67,243 @@ impl Files {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names in the directory at physical path `path`; `None` when there is no such directory.
-    pub(crate) fn listing(&self, path: &str, epoch: Epoch) -> Option<Arc<Listing>> {
-        let mut old = None;
-        if let Some(entry) = self.lock().directories.get(path) {
-            if entry.checked >= epoch {
-                return entry.listing.clone();
+    /// Makes room where too much is remembered. Called between requests' steps: numbers given before mean nothing then, and
+    /// [`Files::era`] is another.
+    pub(crate) fn make_room(&self) {
+        if self.lock().places.forget_if_full() {
+            self.changed();
+        }
+    }
+
+    /// Changes when numbers of places are forgotten: whoever holds some begins anew.
+    pub(crate) fn era(&self) -> (u32, u32) {
+        self.lock().places.era()
+    }
+
+    /// How many directories and files are remembered.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        self.lock().places.counts()
+    }
+
+    /// The directory `/`.
+    pub(crate) fn root_dir(&self) -> DirId {
+        self.lock().places.root()
+    }
+
+    /// The number of the directory `name` in `parent`, whether it exists or not.
+    pub(crate) fn child_dir(&self, parent: DirId, name: &str) -> Option<DirId> {
+        self.lock().places.child_dir(parent, name)
+    }
+
+    /// The number of the file `name` in `parent`, whether it exists or not.
+    pub(crate) fn child_file(&self, parent: DirId, name: &str) -> Option<FileId> {
+        self.lock().places.child_file(parent, name)
+    }
+
+    /// The number of the directory above.
+    pub(crate) fn parent(&self, dir: DirId) -> Option<DirId> {
+        self.lock().places.dir(dir)?.parent
+    }
+
+    /// The physical path of a directory.
+    pub(crate) fn dir_path(&self, dir: DirId) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.lock().places.dir(dir)?.path))
+    }
+
+    /// The physical path of a file.
+    pub(crate) fn file_path(&self, file: FileId) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.lock().places.file(file)?.path))
+    }
+
+    /// Names and parents of directories; forgotten ones are left out.
+    pub(crate) fn positions(&self, dirs: &[DirId]) -> Vec<(DirId, Position)> {
+        let inner = self.lock();
+        let position = |id: &DirId| {
+            let dir = inner.places.dir(*id)?;
+            Some((*id, Position { parent: dir.parent, name: Arc::clone(&dir.name), depth: dir.depth }))
+        };
+        dirs.iter().filter_map(position).collect()
+    }
+
+    /// Directory, name and path of files, as they are numbered; `None` for a forgotten one.
+    pub(crate) fn place(&self, file: FileId) -> Option<(DirId, Arc<str>, Arc<str>)> {
+        let inner = self.lock();
+        let place = inner.places.file(file)?;
+        Some((place.dir, Arc::clone(&place.name), Arc::clone(&place.path)))
+    }
+
+    /// Whether the whole listing of a directory is right, by one `stat`; a directory that was never listed is listed.
+    pub(crate) fn is_fresh(&self, id: DirId, epoch: Epoch) -> bool {
+        let (path, known) = {
+            let inner = self.lock();
+            let Some(dir) = inner.places.dir(id) else { return false };
+            if dir.checked >= epoch {
+                return true;
             }
-            old = entry.listing.clone();
-        }
-        let checked = self.now();
-        let stamp = stat(path).ok().map(|stat| Stamp::of(&stat)).filter(Stamp::is_directory);
-        let listing = match (stamp, old) {
-            (None, _) => None,
-            (Some(stamp), Some(old)) if old.settled && old.stamp == stamp => Some(old),
-            _ => listing::list(path, now_ns()).map(Arc::new),
+            (Arc::clone(&dir.path), dir.listing.clone())
         };
-        self.keep_listing(path, listing.clone(), checked);
-        listing
+        let now = self.now();
+        let Some(known) = known else {
+            self.list(id, &path);
+            return true;
+        };
+        let stamp = stat(&*path).ok().map(|stat| Stamp::of(&stat)).filter(Stamp::is_directory);
+        let holds = known.settled && stamp == Some(known.stamp);
+        if holds && let Some(dir) = self.lock().places.dir_mut(id) {
+            dir.checked = dir.checked.max(now);
+        }
+        if stamp.is_none() || stamp.is_some_and(|stamp| (stamp.dev, stamp.ino) != (known.stamp.dev, known.stamp.ino)) {
+            self.list(id, &path);
+            return true;
+        }
+        holds
     }
 
-    fn keep_listing(&self, path: &str, listing: Option<Arc<Listing>>, checked: Epoch) {
-        let mut inner = self.lock();
-        if inner.directories.len() >= DIRECTORIES_MAX {
-            inner.directories.clear();
-            inner.directory_paths.clear();
-            self.changed();
-        }
-        let Some(entry) = inner.directories.get_mut(path) else {
-            let entry = DirectoryEntry { listing, checked, id: None, asked: FxHashSet::default() };
-            inner.directories.insert(path.into(), entry);
-            return;
-        };
-        let same = match (&entry.listing, &listing) {
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => true,
-            (old, new) => entry.asked.iter().all(|name| {
-                let kind = |listing: &Option<Arc<Listing>>| listing.as_ref().and_then(|listing| listing.names.get(name).cloned());
-                kind(old) == kind(new)
-            }),
-        };
-        let moved = match (&entry.listing, &listing) {
-            (Some(old), Some(new)) => (old.stamp.dev, old.stamp.ino) != (new.stamp.dev, new.stamp.ino),
-            (old, new) => old.is_some() != new.is_some(),
-        };
-        entry.listing = listing;
-        entry.checked = entry.checked.max(checked);
-        let gone = if moved { entry.id.take() } else { None };
-        if moved {
-            entry.asked.clear();
-        }
-        if let Some(id) = gone {
-            inner.directory_paths.remove(&id);
-        }
-        if moved || !same {
+    fn list(&self, id: DirId, path: &str) {
+        let now = self.now();
+        let listing = listing::list(path, now_ns()).map(Arc::new);
+        let changed = self.lock().places.dir_mut(id).is_some_and(|dir| dir.take(listing, now));
+        if changed {
             self.changed();
         }
     }
 
-    /// The listing of `path`, remembering that a scan asked for `name` in it.
-    pub(crate) fn listing_asked(&self, path: &str, name: &str, epoch: Epoch) -> Option<Arc<Listing>> {
-        let listing = self.listing(path, epoch);
-        if let Some(entry) = self.lock().directories.get_mut(path)
-            && !entry.asked.contains(name)
+    /// The listing of a directory, right at `epoch`.
+    pub(crate) fn listing(&self, id: DirId, epoch: Epoch) -> Option<Arc<Listing>> {
+        if !self.is_fresh(id, epoch) {
+            let path = self.dir_path(id)?;
+            self.list(id, &path);
+        }
+        self.lock().places.dir(id)?.listing.clone()
+    }
+
+    /// What `name` is in a directory, right at `epoch`; links are not followed. Of a directory that changes all the time only
+    /// the name is looked at.
+    pub(crate) fn kind(&self, id: DirId, name: &str, epoch: Epoch) -> Option<Kind> {
+        let fresh = self.is_fresh(id, epoch);
+        let (path, known) = {
+            let mut inner = self.lock();
+            let dir = inner.places.dir_mut(id)?;
+            dir.ask(name);
+            let known = dir.kind(name);
+            if fresh {
+                return known;
+            }
+            let spare = dir.spare_spot();
+            (Arc::clone(&dir.path), spare.then_some(known))
+        };
+        if let Some(known) = known
+            && listing::look(&join(&path, name)) == known
         {
-            entry.asked.insert(name.into());
+            return known;
         }
-        listing
+        self.list(id, &path);
+        self.lock().places.dir(id)?.kind(name)
     }
 
-    /// A number for the directory at physical path `path`, never given to another directory.
-    pub(crate) fn directory_id(&self, path: &str, epoch: Epoch) -> Option<DirId> {
-        self.listing(path, epoch)?;
-        let mut inner = self.lock();
-        let next = DirId(inner.next_directory);
-        let (key, _) = inner.directories.get_key_value(path)?;
-        let key = Arc::clone(key);
-        let entry = inner.directories.get_mut(path)?;
-        let id = *entry.id.get_or_insert(next);
-        if id == next {
-            inner.next_directory += 1;
-            inner.directory_paths.insert(id, key);
+    /// Where the link `name` in a directory leads, right at `epoch`.
+    pub(super) fn follow_link(&self, id: DirId, name: &str, epoch: Epoch) -> Option<Arc<Walk>> {
+        let path = {
+            let mut inner = self.lock();
+            let dir = inner.places.dir_mut(id)?;
+            dir.follow(name);
+            join(&dir.path, name)
+        };
+        Some(self.walk(&path, epoch))
+    }
+
+    /// Looks again where the links of a directory lead that were followed before.
+    pub(super) fn check_links(&self, id: DirId, epoch: Epoch) {
+        let links: Vec<String> = {
+            let inner = self.lock();
+            let Some(dir) = inner.places.dir(id) else { return };
+            dir.followed().map(|name| join(&dir.path, name)).collect()
+        };
+        for link in links {
+            self.walk(&link, epoch);
         }
-        Some(id)
     }
 
-    /// The physical path of a directory that was given a number.
-    pub(crate) fn directory_path(&self, id: DirId) -> Option<Arc<str>> {
-        self.lock().directory_paths.get(&id).cloned()
-    }
-
-    /// The regular file at physical path `path`.
+    /// The regular file at a place.
     ///
     /// # Errors
     /// When it is no regular file, cannot be read, or does not hold still.
-    pub(crate) fn file(&self, path: &str, epoch: Epoch) -> io::Result<Found> {
-        let mut old = None;
-        let mut before = None;
-        if let Some(entry) = self.lock().files.get(path) {
-            if entry.checked >= epoch {
-                return Ok(entry.found);
+    pub(crate) fn found(&self, id: FileId, epoch: Epoch) -> io::Result<Found> {
+        let forgotten = || io::Error::other("forgotten meanwhile");
+        let (path, settled) = {
+            let inner = self.lock();
+            let place = inner.places.file(id).ok_or_else(forgotten)?;
+            if let Some(found) = place.found
+                && place.checked >= epoch
+            {
+                return Ok(found);
             }
-            before = Some(entry.found.content);
-            old = entry.settled.then_some(entry.found);
-        }
-        let checked = self.now();
-        let stamp = match stat(path) {
-            Ok(stat) => Stamp::of(&stat),
-            Err(error) => {
-                if self.lock().files.remove(path).is_some() {
-                    self.changed();
-                }
-                return Err(error.into());
-            }
+            (Arc::clone(&place.path), place.found.filter(|_| place.settled))
         };
-        if let Some(found) = old.filter(|found| found.stamp == stamp) {
-            if let Some(entry) = self.lock().files.get_mut(path) {
-                entry.checked = entry.checked.max(checked);
+        let now = self.now();
+        let stamp = stat(&*path).map(|stat| Stamp::of(&stat));
+        if let (Some(found), Ok(stamp)) = (settled, stamp)
+            && found.stamp == stamp
+        {
+            if let Some(place) = self.lock().places.file_mut(id) {
+                place.checked = place.checked.max(now);
             }
             return Ok(found);
         }
         let read_at_ns = now_ns();
-        let content = content::read(path)?;
+        let content = stamp.map_err(io::Error::from).and_then(|_| content::read(&path));
+        let mut inner = self.lock();
+        let content = match content {
+            Ok(content) => content,
+            Err(error) => {
+                if let Some(place) = inner.places.file_mut(id) {
+                    place.found = None;
+                }
+                return Err(error);
+            }
+        };
         let settled = content.stamp.is_settled(read_at_ns);
-        let found = self.intern(path, content);
-        if before.is_some_and(|before| before != found.content) {
-            self.changed();
+        if inner.contents.forget_if_full() {
+            inner.places.forget_contents();
         }
-        self.lock().files.insert(path.into(), FileEntry { found, settled, checked });
+        let found = inner.contents.enter(&path, content);
+        let place = inner.places.file_mut(id).ok_or_else(forgotten)?;
+        (place.found, place.settled, place.checked) = (Some(found), settled, place.checked.max(now));
         Ok(found)
     }
 
-    fn intern(&self, path: &str, content: Content) -> Found {
+    /// Looks at many files at once, so that [`Files::found`] need not: those of one directory relative to it, which spares the
+    /// kernel the walk from the root for each. What has changed or cannot be looked at is left to [`Files::found`].
+    pub(crate) fn glance(&self, dir: DirId, files: &[FileId], epoch: Epoch) {
+        let (path, looks) = {
+            let inner = self.lock();
+            let Some(path) = inner.places.dir(dir).map(|dir| Arc::clone(&dir.path)) else { return };
+            let look = |id: &FileId| {
+                let place = inner.places.file(*id).filter(|place| place.dir == dir && place.settled && place.checked < epoch)?;
+                Some((*id, Arc::clone(&place.name), place.found?.stamp))
+            };
+            (path, files.iter().filter_map(look).collect::<Vec<_>>())
+        };
+        if looks.len() < GLANCE_MIN {
+            return;
+        }
+        let now = self.now();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(fd) = openat(rustix::fs::CWD, &*path, flags, Mode::empty()) else { return };
+        let holds = |(_, name, stamp): &(FileId, Arc<str>, Stamp)| {
+            statat(&fd, &**name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| Stamp::of(&stat) == *stamp)
+        };
+        let held: Vec<FileId> = looks.iter().filter(|look| holds(look)).map(|(id, ..)| *id).collect();
         let mut inner = self.lock();
-        if inner.ids.len() >= CONTENTS_MAX {
-            // Numbers are never given twice, so a forgotten content is simply met again under a new one.
-            inner.ids.clear();
-            inner.files.clear();
-            inner.origins.clear();
-            inner.directives.clear();
-            inner.fresh_bytes = 0;
-            self.changed();
+        for id in held {
+            if let Some(place) = inner.places.file_mut(id) {
+                place.checked = place.checked.max(now);
+            }
         }
-        let next = ContentId(inner.next_content);
-        let id = *inner.ids.entry(content.digest).or_insert(next);
-        if id == next {
-            inner.next_content += 1;
-            let keep = inner.fresh_bytes + content.bytes.len() <= FRESH_BYTES_MAX;
-            let fresh = keep.then_some(content.bytes);
-            inner.fresh_bytes += fresh.as_ref().map_or(0, Vec::len);
-            inner.origins.insert(id, Origin { path: path.into(), fresh, digest: content.digest });
-        }
-        Found { content: id, digest: content.digest, stamp: content.stamp }
     }
 
     /// The directives of a content.
@@ -258,92 +311,42 @@ impl Files {
     /// # Errors
     /// When its bytes cannot be read again, or hold more than the lexer keeps.
     pub(crate) fn directives(&self, id: ContentId, dialect: Dialect, names: &Names) -> Result<Arc<Directives>, ReadError> {
-        let (fresh, path, digest) = {
+        let bytes = {
             let mut inner = self.lock();
-            if let Some(directives) = inner.directives.get(&(id, dialect)) {
-                return Ok(Arc::clone(directives));
+            if let Some(directives) = inner.contents.directives(id, dialect) {
+                return Ok(directives);
             }
-            let origin = inner.origins.get_mut(&id).ok_or(ReadError::Unreadable)?;
-            let taken = (origin.fresh.take(), Arc::clone(&origin.path), origin.digest);
-            inner.fresh_bytes -= taken.0.as_ref().map_or(0, Vec::len);
-            taken
+            inner.contents.take_bytes(id).ok_or(ReadError::Unreadable)?
         };
-        let bytes = match fresh {
-            Some(bytes) => bytes,
-            None => self.read_again(id, &path, digest).ok_or(ReadError::Unreadable)?,
+        let bytes = match bytes {
+            Bytes::Fresh(bytes) => bytes,
+            Bytes::At(path, digest) => self.read_again(id, &path, digest).ok_or(ReadError::Unreadable)?,
         };
         let directives = Arc::new(kiln_scan::directives(&bytes, dialect, names)?);
-        self.lock().directives.insert((id, dialect), Arc::clone(&directives));
+        self.lock().contents.keep_directives(id, dialect, &directives);
         Ok(directives)
     }
 
     /// The bytes of a content, from where it was first read or, if it is gone from there, from any path that had it last.
-    fn read_again(&self, id: ContentId, first: &Arc<str>, digest: Digest) -> Option<Vec<u8>> {
+    fn read_again(&self, id: ContentId, first: &Arc<str>, digest: kiln_cas::Digest) -> Option<Vec<u8>> {
         let read = |path: &Arc<str>| content::read(path).ok().filter(|content| content.digest == digest);
         if let Some(content) = read(first) {
             return Some(content.bytes);
         }
         let mut others: Vec<(Epoch, Arc<str>)> = {
             let inner = self.lock();
-            let same = inner.files.iter().filter(|(_, entry)| entry.found.content == id);
-            same.map(|(path, entry)| (entry.checked, Arc::clone(path))).collect()
+            let same = inner.places.all_files().filter(|place| place.found.is_some_and(|found| found.content == id));
+            same.map(|place| (place.checked, Arc::clone(&place.path))).collect()
         };
         // The newest is that of the unit at hand.
         others.sort_unstable_by_key(|(checked, _)| std::cmp::Reverse(*checked));
         let mut tried = others.into_iter().take(PATHS_TRIED_MAX);
         let (path, content) = tried.find_map(|(_, path)| read(&path).map(|content| (path, content)))?;
-        if let Some(origin) = self.lock().origins.get_mut(&id) {
-            origin.path = path;
-        }
+        self.lock().contents.moved(id, &path);
         Some(content.bytes)
-    }
-
-    /// How many directories and files are remembered.
-    pub(crate) fn sizes(&self) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.directories.len(), inner.files.len())
     }
 }
 
 fn now_ns() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kiln_scan::{Compiler, Language};
-
-    #[test]
-    fn a_content_that_moved_is_lexed_for_another_dialect() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let at = |name: usize| dir.path().join(format!("{name}.h")).to_str().expect("UTF-8").to_owned();
-        let (files, names) = (Files::new(), Names::new());
-        let dialect = |language| Dialect::select(Compiler::Gcc, 12, language, "").expect("a dialect");
-        std::fs::write(at(0), "#include \"x.h\"\n").expect("a file");
-        let mut found = files.file(&at(0), files.begin()).expect("a file");
-        files.directives(found.content, dialect(Language::C), &names).expect("directives");
-
-        for name in 1..2 * PATHS_TRIED_MAX {
-            std::fs::rename(at(name - 1), at(name)).expect("a new name");
-            let moved = files.file(&at(name), files.begin()).expect("a file");
-            assert_eq!(moved.content, found.content);
-            found = moved;
-        }
-        files.directives(found.content, dialect(Language::Cxx), &names).expect("directives of the file where it is now");
-    }
-
-    #[test]
-    fn what_a_link_leads_to_is_asked_for_too() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
-        let files = Files::new();
-        std::os::unix::fs::symlink("target.h", at("link.h")).expect("a link");
-        assert_eq!(files.walk_asked(&at("link.h"), files.begin()), crate::files::WalkEnd::Absent);
-        let before = files.generation();
-        std::fs::write(at("target.h"), "").expect("a file");
-        let _ = files.listing(&at(""), files.begin());
-        let _ = files.listing(at("").trim_end_matches('/'), files.begin());
-        assert!(files.generation() > before, "a scan would go on with the old answer");
-    }
 }

@@ -20,7 +20,7 @@ use crate::macros::MacroTable;
 use crate::request::ScanRequest;
 use crate::resolve::{Answer, DirRef, Found, ListRef, PathId, PhysId, Resolver};
 use crate::unprovable::Unprovable;
-use crate::view::{FileId, FileView};
+use crate::view::{ContentId, FileId, FileView};
 
 use eval::{Num, Truth};
 use slots::{Bases, Slots};
@@ -65,7 +65,7 @@ pub struct Scanner {
     resolver: Resolver,
     slots: Slots,
     dialects: Vec<Dialect>,
-    directives: LookupMap<(FileId, u32), Arc<Directives>>,
+    directives: LookupMap<(ContentId, u32), Arc<Directives>>,
     pools: Pools,
 }
 
@@ -265,7 +265,7 @@ struct Scan<'s, V: ?Sized> {
     steps: u64,
     resolver: &'s mut Resolver,
     slots: &'s mut Slots,
-    cache: &'s mut LookupMap<(FileId, u32), Arc<Directives>>,
+    cache: &'s mut LookupMap<(ContentId, u32), Arc<Directives>>,
 }
 
 impl<V: FileView + ?Sized> Scan<'_, V> {
@@ -293,7 +293,10 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     /// What was found.
     fn closure(&mut self) -> Closure {
         let missing_dirs = self.request.search.missing.iter().map(|d| d.as_str().into()).collect();
+        let (dirs, missing_below) = self.resolver.take_used();
         Closure {
+            dirs,
+            missing_below,
             files: std::mem::take(&mut self.files).into_iter().map(|(_, file)| file).collect(),
             flags: self.flags,
             missing_dirs,
@@ -443,7 +446,9 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         let place = self.files.len() as u32;
         self.seen[i] = (self.epoch, place);
         let path = self.resolver.path_text(found.path);
-        self.files.push((found.path, File { path, file: found.file, reason, once: false, from, line }));
+        let dir = self.resolver.use_dir(found.dir);
+        let file = File { path, file: found.file, dir, content: None, reason, once: false, from, line };
+        self.files.push((found.path, file));
         Ok(place)
     }
 
@@ -457,7 +462,9 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         if known.0 == self.epoch {
             let first = &self.nodes[known.1 as usize];
             let same = !first.directives.uses_next || (first.at == found.at && first.main == main);
-            self.files[file as usize].1.once = first.directives.once;
+            let content = self.files[first.file as usize].1.content;
+            let again = &mut self.files[file as usize].1;
+            (again.once, again.content) = (first.directives.once, content);
             if same || self.entered_at.contains_key(&(found.phys, found.at, main)) {
                 return Ok(());
             }
@@ -483,17 +490,21 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         (self.nodes.len() - 1) as u32
     }
 
+    /// What the file on place `file` of the list holds now.
     fn directives_of(&mut self, id: FileId, file: u32) -> Result<Arc<Directives>, Unprovable> {
-        if let Some(known) = self.cache.get(&(id, self.dialect)) {
-            return Ok(Arc::clone(known));
-        }
-        match self.view.directives(id, self.rules) {
-            Ok(directives) => {
-                self.cache.insert((id, self.dialect), Arc::clone(&directives));
+        let unreadable = |error| Unprovable::Unreadable { path: self.files[file as usize].1.path.to_string(), error };
+        let content = self.view.content(id).map_err(unreadable)?;
+        let key = (content, self.dialect);
+        let directives = match self.cache.get(&key) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let directives = self.view.directives(content, self.rules).map_err(unreadable)?;
+                self.cache.insert(key, Arc::clone(&directives));
                 self.touch_options();
-                Ok(directives)
+                directives
             }
-            Err(error) => Err(Unprovable::Unreadable { path: self.files[file as usize].1.path.to_string(), error }),
-        }
+        };
+        self.files[file as usize].1.content = Some(content);
+        Ok(directives)
     }
 }
