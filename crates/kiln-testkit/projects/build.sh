@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds a project that fetch.sh fetched as its users do, products in place: build.sh NAME DIR [-- WORD...].
+# Builds a project that fetch.sh fetched as its users do, products in place: build.sh [--configure] NAME DIR [-- WORD...].
 # Knows the projects' build systems, nothing of what stands in front of their compilers.
 #
 # The words after `--` go before every build command, as for env(1): `-- CC=clang-19 CXX=clang++-19`, `-- PATH=/masquerade:$PATH`,
 # `-- kiln run --`. CFLAGS and CXXFLAGS are `-O2 -g` unless set, JOBS is the number of cores. `build.sh --clean NAME DIR` removes
-# all products.
+# all products. `--configure` stops where the project is configured; a build goes on from there. TARGETS are for make or ninja, where not
+# all of the project is to be built.
 set -eu
 
 die() {
@@ -12,12 +13,13 @@ die() {
     exit 1
 }
 
-usage='usage: build.sh [--clean] NAME DIR [-- WORD...]'
+usage='usage: build.sh [--clean | --configure] NAME DIR [-- WORD...]'
 clean=no
-if [ "${1:-}" = --clean ]; then
-    clean=yes
-    shift
-fi
+only=no
+case ${1:-} in
+    --clean) clean=yes && shift ;;
+    --configure) only=yes && shift ;;
+esac
 [ $# -ge 2 ] || die "$usage"
 name=$1
 dir=$2
@@ -30,6 +32,7 @@ cd "$dir" || die "no directory $dir"
 CFLAGS=${CFLAGS--O2 -g}
 CXXFLAGS=${CXXFLAGS--O2 -g}
 JOBS=${JOBS:-$(nproc)}
+TARGETS=${TARGETS-}
 export CFLAGS CXXFLAGS
 
 # CC and CXX among the words are for make as well: makefiles that set their own take them from the command line alone.
@@ -50,20 +53,28 @@ need() {
     done
 }
 
+# Ends the script where the project was only to be configured.
+configured() {
+    [ $only = no ] || exit 0
+}
+
 # In each function below, $@ are the words that go in front of its commands.
+# shellcheck disable=SC2086 # TARGETS and settings are words
 
 build_haproxy() {
     need make
+    configured
     env "$@" make -j"$JOBS" ${cc:+"CC=$cc"} TARGET=linux-glibc CPU_CFLAGS="$CFLAGS" DEBUG_CFLAGS=
 }
 
 build_zlib() {
     need make
     [ -f zlib.pc ] || env "$@" ./configure
+    configured
     env "$@" make -j"$JOBS"
 }
 
-# Debian's form of Lua is built with libtool, every file as C and as C++.
+# Debian's form of Lua is built with libtool, every file as C and as C++. Its makefile makes one archive twice at a time if it may.
 build_lua() {
     need make autoreconf libtoolize
     if [ ! -x debian/libtool/libtool ]; then
@@ -72,7 +83,8 @@ build_lua() {
         echo '#define DEB_HOST_MULTIARCH "."' >src/lua5.4-deb-multiarch.h
         (cd debian/libtool && LIBTOOLIZE='libtoolize -i' autoreconf -f -i && env "$@" ./configure)
     fi
-    env "$@" make -j"$JOBS" linux LIBTOOL="$PWD/debian/libtool/libtool" V= \
+    configured
+    env "$@" make -j1 ${TARGETS:-linux} LIBTOOL="$PWD/debian/libtool/libtool" V= \
         CC="${cc:-gcc} -std=gnu99" CXX="${cxx:-g++}" MYCFLAGS="$CFLAGS" MYCXXFLAGS="$CXXFLAGS" MYLDFLAGS= DEB_HOST_MULTIARCH=
 }
 
@@ -81,25 +93,28 @@ build_cmake() {
     settings=$1
     shift
     need cmake ninja
-    # shellcheck disable=SC2086 # settings are words
     [ -f build/build.ninja ] || env "$@" cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=None $settings
-    env "$@" ninja -C build -j"$JOBS"
+    configured
+    env "$@" ninja -C build -j"$JOBS" $TARGETS
 }
 
 build_meson() {
     settings=$1
     shift
     need meson ninja
-    # shellcheck disable=SC2086
     [ -f build/build.ninja ] || env "$@" meson setup build --buildtype=plain $settings
-    env "$@" ninja -C build -j"$JOBS"
+    configured
+    env "$@" ninja -C build -j"$JOBS" $TARGETS
 }
 
 build_autotools() {
+    settings=$1
+    shift
     need make autoreconf libtoolize
-    [ -x configure ] || autoreconf -f -i
-    [ -f Makefile ] || env "$@" ./configure
-    env "$@" make -j"$JOBS"
+    [ -f Makefile ] || autoreconf -f -i
+    [ -f Makefile ] || env "$@" ./configure $settings
+    configured
+    env "$@" make -j"$JOBS" $TARGETS
 }
 
 build_linux() {
@@ -108,7 +123,8 @@ build_linux() {
     unset CFLAGS CXXFLAGS
     set -- KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host "$@"
     [ -f .config ] || env "$@" make ${cc:+"CC=$cc"} tinyconfig
-    env "$@" make -j"$JOBS" ${cc:+"CC=$cc"}
+    configured
+    env "$@" make -j"$JOBS" ${cc:+"CC=$cc"} $TARGETS
 }
 
 harfbuzz='-Dglib=disabled -Dgobject=disabled -Dcairo=disabled -Dchafa=disabled -Dicu=disabled -Dfreetype=disabled -Ddocs=disabled
@@ -119,8 +135,8 @@ if [ $clean = yes ]; then
         haproxy) make -s clean TARGET=linux-glibc ;;
         zlib) [ ! -f zlib.pc ] || make -s distclean ;;
         lua5.4) rm -rf debian/libtool src/.libs src/*.o src/*.lo src/*.la src/lua src/luac src/lua5.4-deb-multiarch.h ;;
-        re2 | fmt | protobuf-cmake | harfbuzz) rm -rf build ;;
-        protobuf) [ ! -f Makefile ] || make -s distclean ;;
+        re2 | fmt | abseil | protobuf-cmake | harfbuzz | dav1d) rm -rf build ;;
+        protobuf | libxml2) [ ! -f Makefile ] || make -s distclean ;;
         linux) make -s mrproper ;;
         *) die "no project is called $name" ;;
     esac
@@ -132,7 +148,10 @@ case $name in
     lua5.4) build_lua "$@" ;;
     re2) build_cmake "-DRE2_BUILD_TESTING=OFF" "$@" ;;
     fmt) build_cmake "-DFMT_TEST=OFF -DFMT_DOC=OFF" "$@" ;;
-    protobuf) build_autotools "$@" ;;
+    protobuf) build_autotools "" "$@" ;;
+    libxml2) build_autotools "--without-python --without-lzma" "$@" ;;
+    abseil) build_cmake "-DCMAKE_CXX_STANDARD=17" "$@" ;;
+    dav1d) build_meson "-Denable_asm=false" "$@" ;;
     protobuf-cmake) build_cmake "-Dprotobuf_BUILD_TESTS=OFF" "$@" ;;
     harfbuzz) build_meson "$harfbuzz" "$@" ;;
     linux) build_linux "$@" ;;

@@ -1,5 +1,6 @@
 //! A farm of real binaries in a temporary directory: started, asked, hurt and ended. Knows them by their variables and JSON.
 
+use crate::network::{HIDING, Network, host_address};
 use crate::process::{Ran, Running, await_for, descendants, run, send};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -21,39 +22,6 @@ const ASK_MAX: Duration = Duration::from_secs(20);
 /// In which a service that is asked to end has ended; then it is killed.
 const END_MAX: Duration = Duration::from_secs(5);
 
-/// How the services reach each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// Unix sockets in a directory of mode 700: no credentials.
-    Unix,
-    /// Loopback TCP on free ports, with tokens.
-    Tcp,
-    /// TCP with tokens between network namespaces that the test laid out: each role's is named as the role, the user's is
-    /// `client`; their addresses are [`host_address`]'s. Workers see no compiler, no header and nothing below `HIDE`.
-    Hosts,
-}
-
-/// Started as `bash -c HIDING bash PROGRAM ARGS` in a mount namespace of its own: covers what a worker must not need.
-/// The program is an ordinary user's: the root of a user namespace of one user cannot become anybody else.
-const HIDING: &str = r#"set -eu
-for dir in /usr/include /usr/local/include /usr/lib/gcc "$HIDE"; do mount -t tmpfs none "$dir"; done
-for file in /usr/bin/*gcc* /usr/bin/*g++* /usr/bin/*clang* /usr/bin/*-as /usr/bin/*-ld /usr/bin/as /usr/bin/ld /usr/bin/cc; do
-  if [ -f "$file" ]; then mount --bind /dev/null "$(readlink -f "$file")"; fi
-done
-exec unshare --user --map-user=1000 --map-group=1000 "$@""#;
-
-/// Address of a role, or of `client`, where each has a host of its own: in 10.9.0.0/24.
-#[must_use]
-pub fn host_address(name: &str) -> String {
-    let last = match (name, name.trim_start_matches('w').parse::<u8>()) {
-        ("scheduler", _) => 1,
-        ("cache", _) => 2,
-        (_, Ok(worker)) => 10 + worker,
-        _ => 3,
-    };
-    format!("10.9.0.{last}")
-}
-
 /// What a farm is made of.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -65,13 +33,16 @@ pub struct Layout {
     pub cache: bool,
     /// How they reach each other.
     pub network: Network,
+    /// Whether workers see no compiler, no header and nothing below the directory that the setting `HIDE` names; those of
+    /// [`Network::Hosts`] never do.
+    pub bare: bool,
     /// More variables for every service and for clients.
     pub settings: Vec<(String, String)>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { workers: 2, slots: 2, cache: true, network: Network::Unix, settings: Vec::new() }
+        Self { workers: 2, slots: 2, cache: true, network: Network::Unix, bare: false, settings: Vec::new() }
     }
 }
 
@@ -222,18 +193,26 @@ impl TestFarm {
         command
     }
 
-    /// `program` on the host of a role, where each has its own.
+    /// `program` on the host of a role, where each has its own, and in its own view of files, where that is bare.
     fn inside(&self, name: &str, program: &OsStr) -> Command {
-        if self.layout.network != Network::Hosts {
-            return bare(program);
+        let hosts = self.layout.network == Network::Hosts;
+        let hides = name.starts_with('w') && (hosts || self.layout.bare);
+        let mut words: Vec<&OsStr> = Vec::new();
+        let net = format!("--net=/run/netns/{name}");
+        if hosts {
+            // Not `ip netns exec`, whose new mount namespace would be another view of the files, with a daemon of its own.
+            words.extend(["nsenter", &net].map(OsStr::new));
         }
-        // Not `ip netns exec`, whose new mount namespace would be another view of the files, with a daemon of its own.
-        let mut command = bare("nsenter");
-        command.arg(format!("--net=/run/netns/{name}"));
-        if name.starts_with('w') {
-            command.args(["unshare", "-m", "--propagation", "private", "bash", "-c", HIDING, "bash"]);
+        if hides {
+            words.push(OsStr::new("unshare"));
+            if !rustix::process::getuid().is_root() {
+                words.extend(["--user", "--map-root-user"].map(OsStr::new));
+            }
+            words.extend(["-m", "--propagation", "private", "bash", "-c", HIDING, "bash"].map(OsStr::new));
         }
-        command.arg(program);
+        words.push(program);
+        let mut command = bare(words[0]);
+        command.args(&words[1..]);
         command
     }
 

@@ -5,9 +5,13 @@
 
 pub mod case;
 mod farm;
+mod network;
 mod process;
 mod project;
+mod real;
 
-pub use farm::{Layout, Network, TestFarm, binary, host_address};
+pub use farm::{Layout, TestFarm, binary};
+pub use network::{Network, host_address};
 pub use process::{Ran, Running, await_for, descendants, run};
 pub use project::{Project, SLOW_SOURCE, slow_source};
+pub use real::{Calls, Products, RealProject};
