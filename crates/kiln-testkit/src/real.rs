@@ -29,8 +29,9 @@ const COMPILERS: [&str; 12] = [
     "x86_64-linux-gnu-g++",
 ];
 /// Ends of the names of files that hold times, process numbers, names of temporary directories or an order of events.
-const LOGS: [&str; 14] = [
+const LOGS: [&str; 15] = [
     ".ninja_log",
+    "autom4te.cache/requests",
     ".ninja_deps",
     "config.log",
     "configure.log",
