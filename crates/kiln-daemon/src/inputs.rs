@@ -60,7 +60,8 @@ impl Scans {
         Scans { names: Names::new(), idle: Mutex::default(), memory: Mutex::default() }
     }
 
-    /// What was found last for this request, if it still holds as far as contents go; names are for the caller to check.
+    /// What was found last for this request, if it still holds as far as contents go: a scan follows from names and directives.
+    /// Names are for the caller to check.
     fn recall(&self, view: &View<'_>, request: &ScanRequest) -> Option<Arc<Closure>> {
         if view.has_stdin() {
             return None;
@@ -70,9 +71,30 @@ impl Scans {
             return None;
         }
         view.glance(&known.closure);
-        let mut scanned = known.closure.files.iter().filter_map(|file| Some((file.file, file.content?)));
-        let holds = scanned.all(|(file, content)| view.content(file) == Ok(content));
-        holds.then(|| Arc::clone(&known.closure))
+        let mut changed = Vec::new();
+        for (index, file) in known.closure.files.iter().enumerate() {
+            let Some(content) = file.content else { continue };
+            let now = view.content(file.file).ok()?;
+            if now != content {
+                changed.push((index, content, now));
+            }
+        }
+        if changed.is_empty() {
+            return Some(Arc::clone(&known.closure));
+        }
+        // Most edits change no directive: then the same is found.
+        let rules = request.rules();
+        let directives = |content| view.directives(content, rules).ok();
+        if !changed.iter().all(|(_, then, now)| directives(*then).is_some_and(|then| directives(*now) == Some(then))) {
+            return None;
+        }
+        let mut closure = Closure::clone(&known.closure);
+        for (index, _, now) in changed {
+            closure.files[index].content = Some(now);
+        }
+        let closure = Arc::new(closure);
+        self.remember(view, request, &closure, known.generation);
+        Some(closure)
     }
 
     fn remember(&self, view: &View<'_>, request: &ScanRequest, closure: &Arc<Closure>, generation: u64) {

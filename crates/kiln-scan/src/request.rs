@@ -53,3 +53,12 @@ pub struct ScanRequest {
     /// what the assembler reads for it does.
     pub preprocessed: bool,
 }
+
+impl ScanRequest {
+    /// The lexical rules by which the unit's files are read: [`FileView::directives`](crate::FileView::directives) is asked with them.
+    #[must_use]
+    pub fn rules(&self) -> Dialect {
+        // What is preprocessed and assembler is read by the assembler's rules alone.
+        Dialect { plain: self.preprocessed && self.dialect.assembler, ..self.dialect }
+    }
+}

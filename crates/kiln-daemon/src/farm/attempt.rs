@@ -17,7 +17,7 @@ use std::time::Instant;
 use tonic::{Code, Request, Status};
 
 use super::grants::{Farm, Granted};
-use super::transfer::{Sent, TransferError};
+use super::transfer::{SOME_WORKER, Sent, TransferError};
 use super::{INLINE_OUTPUT_MAX, INSTANCE, MESSAGE_MAX};
 use crate::action::Analysed;
 use crate::course::Setback;
@@ -97,6 +97,7 @@ impl Farm {
                     self.workers.forget(&address);
                 }
                 self.known.forget(&granted.grant.worker_name);
+                self.known.forget(SOME_WORKER);
                 self.rest(&granted.grant.worker_name);
                 granted.used(Outcome::WorkerFailed, run_ms, 0, detail);
             }
@@ -119,8 +120,8 @@ impl Farm {
         let own = self.known.unknown(&grant.worker_name, unit.blobs.own());
         let more = self.send(&blobs, unit, &own).await.map_err(transfer_setback)?;
         self.known.learn(&grant.worker_name, own);
-        sent.bytes += more.bytes;
-        sent.blobs += more.blobs;
+        sent.add(more);
+        let mut again = false;
         let mut cancel = CancelOnDrop::new(channel.clone(), &grant.lease, &grant.token);
         for _ in 0..MISSING_ROUNDS {
             let response = self.execute(channel.clone(), unit, grant).await.map_err(status_setback)?;
@@ -128,9 +129,7 @@ impl Farm {
             let missing = missing_in(&status);
             if !missing.is_empty() {
                 self.known.forget(&grant.worker_name);
-                let more = self.send(&blobs, unit, &missing).await.map_err(transfer_setback)?;
-                sent.bytes += more.bytes;
-                sent.blobs += more.blobs;
+                sent.add(self.supply(&blobs, unit, &missing, &mut again).await.map_err(transfer_setback)?);
                 continue;
             }
             if status.code != Code::Ok as i32 {

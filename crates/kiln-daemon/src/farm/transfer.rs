@@ -1,7 +1,9 @@
 //! Brings a unit's blobs to where they are needed: shared ones once into the farm, its own to its worker.
 
 use kiln_cas::Digest;
+use kiln_proto::v1::Node;
 use kiln_worker::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, Outgoing, home};
+use rustc_hash::FxHashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -27,6 +29,9 @@ impl From<Status> for TransferError {
     }
 }
 
+/// Name, among nodes, of the workers together: a blob known there was sent to one of them.
+pub(crate) const SOME_WORKER: &str = "workers:";
+
 /// What was sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sent {
@@ -35,7 +40,7 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    fn add(&mut self, other: Sent) {
+    pub(crate) fn add(&mut self, other: Sent) {
         self.blobs += other.blobs;
         self.bytes += other.bytes;
     }
@@ -43,29 +48,27 @@ impl Sent {
 
 impl Farm {
     /// Brings the shared blobs that are not known to be in the farm to their homes, each once. Without cache servers there is no
-    /// home: the worker asks its peers, and then the client.
+    /// home: what workers lack goes to the first that asks ([`Farm::supply`]).
     pub(crate) async fn share(&self, unit: &Arc<Analysed>) -> Result<Sent, TransferError> {
         let caches = self.caches();
         let mut sent = Sent::default();
+        let everywhere = all_of(&caches);
+        if caches.is_empty() || self.known.unknown(&everywhere, unit.blobs.shared()).is_empty() {
+            return Ok(sent);
+        }
+        // One unit at a time brings what is new: in a cold burst the others find it done, and send nothing twice.
+        let _turn = self.sharing.lock().await;
+        let unknown = self.known.unknown(&everywhere, unit.blobs.shared());
         for cache in &caches {
-            let here = unit
-                .blobs
-                .shared()
-                .filter(|digest| home(&caches, |node| &node.name, digest).is_some_and(|node| node.name == cache.name));
-            let here: Vec<&Digest> = here.collect();
-            if self.known.unknown(&cache.name, here.iter().copied()).is_empty() {
-                continue;
-            }
-            // One unit at a time brings what is new: in a cold burst the others find it done, and send nothing twice.
-            let _turn = self.sharing.lock().await;
-            let unknown = self.known.unknown(&cache.name, here.into_iter());
-            if unknown.is_empty() || !self.may_ask(cache) {
+            let at_home = |digest: &&Digest| home(&caches, |node| &node.name, digest).is_some_and(|node| node.name == cache.name);
+            let here: Vec<Digest> = unknown.iter().filter(at_home).copied().collect();
+            if here.is_empty() || !self.may_ask(cache) {
                 continue;
             }
             let address = cache.address.parse().map_err(|_| Status::internal("a cache server has no address"))?;
             let channel = self.servers.get(&address, &cache.tls_name).map_err(|error| Status::internal(error.to_string()))?;
             let client = BlobClient::new(channel, super::INSTANCE);
-            match self.bring(&client, unit, &unknown).await {
+            match self.bring(&client, unit, &here).await {
                 Ok(more) => sent.add(more),
                 Err(TransferError::Node(status)) if status.code() == Code::Unavailable => {
                     self.cache_failed(cache);
@@ -74,8 +77,35 @@ impl Farm {
                 Err(error) => return Err(error),
             }
             self.cache_is_well(cache);
-            self.known.learn(&cache.name, unknown);
+            self.known.learn(&everywhere, here);
         }
+        Ok(sent)
+    }
+
+    /// Sends a worker what it and its peers lack. A shared blob goes to one worker, one unit at a time: when others asked for it
+    /// meanwhile, they find it at their peer if they look again, which is what `again` tells.
+    pub(crate) async fn supply(
+        &self,
+        client: &BlobClient,
+        unit: &Arc<Analysed>,
+        missing: &[Digest],
+        again: &mut bool,
+    ) -> Result<Sent, TransferError> {
+        let own: FxHashSet<&Digest> = unit.blobs.own().collect();
+        let (own, shared): (Vec<Digest>, Vec<Digest>) = missing.iter().partition(|digest| own.contains(digest));
+        let mut sent = self.send(client, unit, &own).await?;
+        if shared.is_empty() {
+            return Ok(sent);
+        }
+        // Cache servers that had these have them no more.
+        self.known.forget(&all_of(&self.caches()));
+        let _turn = self.sharing.lock().await;
+        let nowhere = match std::mem::replace(again, true) {
+            false => self.known.unknown(SOME_WORKER, shared.iter()),
+            true => shared,
+        };
+        sent.add(self.send(client, unit, &nowhere).await?);
+        self.known.learn(SOME_WORKER, nowhere);
         Ok(sent)
     }
 
@@ -135,6 +165,16 @@ impl Farm {
         };
         Ok(Sent { blobs: 1, bytes })
     }
+}
+
+/// Name, among nodes, of all cache servers together: what is known of one list says nothing of another.
+fn all_of(caches: &[Node]) -> String {
+    let mut names = String::from("homes:");
+    for cache in caches {
+        names.push_str(&cache.name);
+        names.push(',');
+    }
+    names
 }
 
 async fn send_batch(client: &BlobClient, unit: &Arc<Analysed>, digests: Vec<Digest>) -> Result<Sent, TransferError> {

@@ -208,8 +208,7 @@ impl Scanner {
             (pools.seen, pools.entered, pools.epoch) = (Vec::new(), Vec::new(), 0);
         }
         pools.epoch += 1;
-        // What is preprocessed and assembler is read by the assembler's rules alone.
-        let rules = Dialect { plain: request.preprocessed && request.dialect.assembler, ..request.dialect };
+        let rules = request.rules();
         let dialect = self.dialects.iter().position(|d| *d == rules).unwrap_or_else(|| {
             self.dialects.push(rules);
             self.dialects.len() - 1
