@@ -38,18 +38,26 @@ pub struct BlobClient {
     channel: Channel,
     instance: String,
     grant: Option<Vec<u8>>,
+    plain: bool,
 }
 
 impl BlobClient {
     /// Talks to the node behind `channel`.
     pub fn new(channel: Channel, instance: &str) -> BlobClient {
-        BlobClient { channel, instance: instance.to_owned(), grant: None }
+        BlobClient { channel, instance: instance.to_owned(), grant: None, plain: false }
     }
 
     /// Shows `token` with each call.
     #[must_use]
     pub fn with_grant(mut self, token: Vec<u8>) -> BlobClient {
         self.grant = Some(token);
+        self
+    }
+
+    /// Sends and takes small blobs as they are: the node is on this machine, and compressing costs more than copying.
+    #[must_use]
+    pub fn uncompressed(mut self) -> BlobClient {
+        self.plain = true;
         self
     }
 
@@ -95,7 +103,7 @@ impl BlobClient {
         let requests = blobs
             .into_iter()
             .map(|blob| {
-                let (data, compressor) = squeeze(blob.bytes);
+                let (data, compressor) = if self.plain { (blob.bytes, 0) } else { squeeze(blob.bytes) };
                 sent += data.len() as u64;
                 reapi::batch_update_blobs_request::Request { digest: Some(digest_to_wire(&blob.digest)), data, compressor }
             })
@@ -118,7 +126,7 @@ impl BlobClient {
         let message = BatchReadBlobsRequest {
             instance_name: self.instance.clone(),
             digests: digests.iter().map(digest_to_wire).collect(),
-            acceptable_compressors: vec![compressor::Value::Zstd as i32],
+            acceptable_compressors: if self.plain { Vec::new() } else { vec![compressor::Value::Zstd as i32] },
             ..Default::default()
         };
         let answer = self.cas().batch_read_blobs(self.request(message)).await?.into_inner();

@@ -32,7 +32,7 @@ use crate::operations::{self, LEASE_DAEMON, LEASE_OTHER, Operations, Watcher};
 use crate::publish::Publisher;
 
 /// Most bytes of outputs inside an answer, as the caller asks for: a gRPC message of 4 MiB less room for messages.
-const INLINE_MAX: u64 = 3 << 20;
+const INLINE_MAX: u64 = 512 << 10;
 
 /// Rounds of laying out and fetching: directories hide what is below them, so a cold tree needs one a level.
 const FETCH_ROUNDS: usize = 64;

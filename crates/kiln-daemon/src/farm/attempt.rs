@@ -9,8 +9,8 @@ use kiln_proto::reapi::execution_client::ExecutionClient;
 use kiln_proto::reapi::{ActionResult, ExecuteRequest, ExecuteResponse, GetActionResultRequest};
 use kiln_proto::status::{missing_in, response_of};
 use kiln_proto::v1::{Grant, Outcome};
-use kiln_rpc::Channel;
-use kiln_worker::{BlobClient, home};
+use kiln_rpc::{Address, Channel};
+use kiln_worker::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, home};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use tonic::{Code, Request, Status};
 
 use super::grants::{Farm, Granted};
 use super::transfer::{SOME_WORKER, Sent, TransferError};
-use super::{INLINE_OUTPUT_MAX, INSTANCE, MESSAGE_MAX};
+use super::{INSTANCE, MESSAGE_MAX};
 use crate::action::Analysed;
 use crate::course::Setback;
 use kiln_worker::GRANT_KEY;
@@ -109,9 +109,12 @@ impl Farm {
 
     async fn attempt_on(&self, unit: &Arc<Analysed>, grant: &Grant) -> Result<Remote, Setback> {
         let lost = |detail: String| Setback::Lost { code: "worker-lost", detail };
-        let address = grant.worker_address.parse().map_err(|_| lost(format!("bad address {:?}", grant.worker_address)))?;
+        let address: Address = grant.worker_address.parse().map_err(|_| lost(format!("bad address {:?}", grant.worker_address)))?;
         let channel = self.workers.get(&address, &grant.tls_name).map_err(|error| lost(error.to_string()))?;
-        let blobs = BlobClient::new(channel.clone(), INSTANCE).with_grant(grant.token.clone());
+        let mut blobs = BlobClient::new(channel.clone(), INSTANCE).with_grant(grant.token.clone());
+        if matches!(address, Address::Unix(_)) {
+            blobs = blobs.uncompressed();
+        }
         let mut sent = self.share(unit).await.unwrap_or_else(|error| {
             // The cache server being away costs time, not the unit: the worker will ask for what it lacks.
             tracing::debug!("shared blobs not sent home: {error:?}");
@@ -260,9 +263,9 @@ async fn gather(client: &BlobClient, result: ActionResult) -> Result<(Arrived, u
 
 async fn fetch(client: &BlobClient, wanted: &[Digest], into: &mut BTreeMap<Digest, bytes::Bytes>) -> Result<u64, Status> {
     let mut received = 0;
-    let (small, large): (Vec<Digest>, Vec<Digest>) = wanted.iter().partition(|digest| digest.size <= INLINE_OUTPUT_MAX);
-    for digest in small.chunks(1).flatten() {
-        for (digest, bytes) in client.read(&[*digest]).await? {
+    let (small, large): (Vec<Digest>, Vec<Digest>) = wanted.iter().partition(|digest| digest.size <= BATCH_BYTES_MAX);
+    for batch in batches(&small) {
+        for (digest, bytes) in client.read(batch).await? {
             received += bytes.len() as u64;
             into.insert(digest, bytes.into());
         }
@@ -290,5 +293,37 @@ async fn fetch(client: &BlobClient, wanted: &[Digest], into: &mut BTreeMap<Diges
     }
 }
 
+/// Parts of a list that each fit into one call.
+fn batches(mut digests: &[Digest]) -> Vec<&[Digest]> {
+    let mut batches = Vec::new();
+    while !digests.is_empty() {
+        let mut bytes = 0;
+        let fits = |digest: &&Digest| {
+            bytes += digest.size;
+            bytes <= BATCH_BYTES_MAX
+        };
+        let count = digests.iter().take(BATCH_BLOBS_MAX).take_while(fits).count().max(1);
+        let (batch, rest) = digests.split_at(count);
+        batches.push(batch);
+        digests = rest;
+    }
+    batches
+}
+
 /// Largest output taken from a worker: 1 GiB held in memory while it is handed over.
 const OUTPUT_SIZE_MAX: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_into_one_call_goes_by_one() {
+        let sized = |size| Digest { size, ..Digest::EMPTY };
+        assert!(batches(&[]).is_empty());
+        let half = sized(BATCH_BYTES_MAX / 2);
+        assert_eq!(batches(&[half, half, half]).iter().map(|batch| batch.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(batches(&[sized(BATCH_BYTES_MAX), sized(1)]).len(), 2);
+        assert_eq!(batches(&vec![sized(1); BATCH_BLOBS_MAX + 1]).len(), 2);
+    }
+}
