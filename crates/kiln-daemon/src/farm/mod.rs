@@ -15,9 +15,5 @@ pub(crate) use grants::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant};
 /// Instance that workers write results to and daemons read.
 pub(crate) const INSTANCE: &str = "main";
 
-/// Outputs up to this size together come inside the answer: below gRPC's usual 4 MiB message, a 400-header C++ object with
-/// debug information is 1.3 MB.
-pub(crate) const INLINE_OUTPUT_MAX: u64 = 3 << 20;
-
 /// Largest message taken from a worker or cache server: inline outputs, messages of a compiler, and room.
 pub(crate) const MESSAGE_MAX: usize = 16 << 20;
