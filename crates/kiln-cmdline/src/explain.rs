@@ -28,6 +28,7 @@ pub fn explain(family: Family, cxx_driver: bool, args: &[String]) -> Vec<Told> {
         Word::Input("-") => told("-", "standard input"),
         Word::Input(path) => match source::from_suffix(family, cxx_driver, path) {
             Kind::Source(language) => told(path, &format!("source: {}", language.x_name())),
+            Kind::Header(language) => told(path, &format!("header to precompile: {}", language.x_name())),
             Kind::Other(reason) => told(path, reason.describe()),
             Kind::LinkerInput => told(path, "file for the linker, unless -x says otherwise"),
         },

@@ -75,6 +75,8 @@ pub enum OutputKind {
     Object,
     /// `-S`.
     Assembly,
+    /// A header made into a precompiled one.
+    Precompiled,
 }
 
 /// What a file written by the compile is.
@@ -84,6 +86,8 @@ pub enum Role {
     Object,
     /// The assembly (or textual bitcode with `-emit-llvm`).
     Assembly,
+    /// The precompiled header.
+    Precompiled,
     /// The make rule of the dependencies.
     DepFile,
     /// The split debug information.
@@ -198,6 +202,8 @@ pub struct ForcedInclude {
     pub name: String,
     /// `-imacros`: only the macros of the file are kept.
     pub macros_only: bool,
+    /// `-Xclang -include`: clang's driver, which would take a precompiled header in its place, does not see it.
+    pub inner: bool,
 }
 
 /// A target of the make rule.
@@ -264,6 +270,8 @@ pub struct Invocation {
     pub macros: Vec<MacroOp>,
     /// `-imacros` first, then `-include`, each in order.
     pub forced_includes: Vec<ForcedInclude>,
+    /// Precompiled headers read in place of a header (clang's `-include-pch`).
+    pub precompiled: Vec<String>,
     /// The options that can change predefined macros, built-in directories or feature tables: the key and the arguments of
     /// a query `-E -dM -v -x LANGUAGE /dev/null`.
     pub probe_args: Vec<String>,

@@ -85,6 +85,13 @@ impl Sides {
         Ok(())
     }
 
+    /// Whether any file besides the dependencies was asked for.
+    fn any(&self) -> bool {
+        let flags = [self.split_dwarf, self.notes, self.stack_usage, self.call_graph, self.opt_record_passes, self.bitcode];
+        let options = [self.opt_record.is_some(), self.opt_record_file.is_some(), self.time_trace.is_some()];
+        flags.into_iter().chain(options).any(|asked| asked) || self.temps.is_some() || !self.named.is_empty()
+    }
+
     /// The last option of a kind names the file.
     fn name_once(&mut self, role: Role, path: &str) {
         self.named.retain(|(old, _)| *old != role);
@@ -137,8 +144,16 @@ pub(crate) fn model(unit: &Unit<'_>, sides: &Sides) -> Result<Outputs, Refusal> 
     }
     let main = match &sides.output {
         Some(path) => path.clone(),
+        None if unit.kind == OutputKind::Precompiled => match unit.family {
+            Family::Gcc => format!("{}.gch", unit.source),
+            // `.gch` or `.pch`, by the release.
+            Family::Clang => return Err(Refusal::new(Reason::PrecompiledHeader, "without -o")),
+        },
         None => format!("{}{}", stem(base_name(unit.source)), main_suffix(unit, sides)),
     };
+    if unit.kind == OutputKind::Precompiled && sides.any() {
+        return Err(Refusal::new(Reason::PrecompiledHeader, "with side files"));
+    }
     let mut files = vec![main_output(unit, &main)];
     let dep = dependencies(unit, sides, &mut files);
     for (role, path) in &sides.named {
@@ -161,12 +176,14 @@ fn main_suffix(unit: &Unit<'_>, sides: &Sides) -> &'static str {
         (OutputKind::Object, true) => ".bc",
         (OutputKind::Assembly, false) => ".s",
         (OutputKind::Assembly, true) => ".ll",
+        (OutputKind::Precompiled, _) => ".gch",
     }
 }
 
 fn main_output(unit: &Unit<'_>, path: &str) -> Output {
     let (role, on_failure) = match (unit.kind, unit.family) {
         (OutputKind::Assembly, _) => (Role::Assembly, OnFailure::Remove),
+        (OutputKind::Precompiled, _) => (Role::Precompiled, OnFailure::Remove),
         (OutputKind::Object, Family::Clang) => (Role::Object, OnFailure::Remove),
         (OutputKind::Object, Family::Gcc) => (Role::Object, OnFailure::RemoveIfAssembled),
     };

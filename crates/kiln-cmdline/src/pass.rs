@@ -110,9 +110,17 @@ fn cc1(state: &mut State) {
             state.refuse(Reason::BackendOption, text);
             continue;
         };
-        match spelled.found.opt.effect {
-            // The query repeats `-Xclang` words as they are, in order.
+        let effect = spelled.found.opt.effect;
+        // The query repeats `-Xclang` words as they are, in order; but it is to tell of the compiler, not of headers.
+        if !matches!(effect, Effect::Include | Effect::IncludePch | Effect::EmitPch) {
+            for word in [Some(spelled.arg), spelled.next].into_iter().flatten() {
+                state.probe("-Xclang", Some(word));
+            }
+        }
+        match effect {
             Effect::Code | Effect::Warn | Effect::Message => {}
+            Effect::Include => state.include_inner(spelled.value),
+            Effect::IncludePch | Effect::EmitPch => state.common(spelled),
             Effect::Machine => state.invocation.native |= spelled.value == "native",
             Effect::Define | Effect::Undefine | Effect::Refuse(_) => state.common(spelled),
             Effect::PassLlvm => state.llvm.push(spelled.value.to_owned()),

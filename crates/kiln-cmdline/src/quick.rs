@@ -129,9 +129,11 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
     let mut preprocesses = None;
     let mut inputs = false;
     let mut sources = 0;
+    let mut header = false;
     let mut valued = false;
     for arg in args {
         if std::mem::take(&mut valued) {
+            header |= arg.ends_with(b"-header");
             continue;
         }
         match arg.as_slice() {
@@ -148,6 +150,7 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
                 return Some(Reason::Probe);
             }
             b"/dev/null" => return Some(Reason::Probe),
+            other if other.ends_with(b"-header") => header = true,
             other if other.starts_with(b"-print-") => return Some(Reason::Probe),
             other if other.starts_with(b"-") => valued = VALUED.binary_search(&other).is_ok(),
             other => {
@@ -156,13 +159,19 @@ pub fn quick_refusal(args: &[Vec<u8>]) -> Option<Reason> {
                 if is_trial(path) {
                     return Some(Reason::Probe);
                 }
-                sources += usize::from(matches!(source::from_suffix(Family::Clang, true, path), Kind::Source(_)));
+                // As C: of headers g++ and clang++ think differently.
+                match source::from_suffix(Family::Gcc, false, path) {
+                    Kind::Source(_) => sources += 1,
+                    Kind::Header(_) => header = true,
+                    _ => {}
+                }
             }
         }
     }
     match (preprocesses, compiles, inputs) {
         (Some(reason), _, _) => Some(reason),
         (None, true, _) => None,
+        (None, false, true) if header => None,
         // Several sources may be compiled apart before the link.
         (None, false, true) if sources > 1 => None,
         (None, false, true) => Some(Reason::Link),

@@ -141,7 +141,7 @@ fn utf8_args(args: &[Vec<u8>]) -> Result<Vec<String>, Refusal> {
 #[derive(Debug, Clone, Copy)]
 enum Forced {
     No,
-    Language(Language),
+    Kind(Kind),
     Other(Reason),
 }
 
@@ -165,6 +165,7 @@ pub(crate) struct State {
     kind: Option<OutputKind>,
     prefix: Option<String>,
     forced_color: bool,
+    emits_pch: bool,
 }
 
 impl State {
@@ -184,6 +185,7 @@ impl State {
             kind: None,
             prefix: None,
             forced_color: false,
+            emits_pch: false,
         }
     }
 
@@ -232,10 +234,7 @@ impl State {
             Effect::PassPreprocessor => pass::comma_preprocessor(self, arg, value),
             Effect::PassAssembler if next.is_some() => self.assembler.push(value.to_owned()),
             Effect::PassAssembler => self.assembler.extend(value.split(',').map(str::to_owned)),
-            Effect::PassCc1 => {
-                self.cc1.push(value.to_owned());
-                self.probe(arg, next);
-            }
+            Effect::PassCc1 => self.cc1.push(value.to_owned()),
             Effect::PassLlvm => self.llvm.push(value.to_owned()),
             Effect::SaveTemps => self.save_temps(arg, value),
             _ => self.common(spelled),
@@ -255,8 +254,10 @@ impl State {
             Effect::Undefine => self.invocation.macros.push(MacroOp::Undefine(value.to_owned())),
             Effect::Include | Effect::Imacros => {
                 let macros_only = found.opt.effect == Effect::Imacros;
-                self.includes.push(ForcedInclude { name: value.to_owned(), macros_only });
+                self.includes.push(ForcedInclude { name: value.to_owned(), macros_only, inner: false });
             }
+            Effect::IncludePch => self.invocation.precompiled.push(value.to_owned()),
+            Effect::EmitPch => self.emits_pch = true,
             Effect::Depend(what) => self.depend(what, value),
             Effect::Code => {
                 self.sides.seeded |= arg.starts_with("-frandom-seed");
@@ -310,10 +311,15 @@ impl State {
         }
     }
 
+    /// A header read first by clang's inner compiler, unseen by its driver.
+    pub(crate) fn include_inner(&mut self, name: &str) {
+        self.includes.push(ForcedInclude { name: name.to_owned(), macros_only: false, inner: true });
+    }
+
     fn language(&mut self, name: &str) {
         self.forced = match source::from_x(name) {
             Ok(None) => Forced::No,
-            Ok(Some(language)) => Forced::Language(language),
+            Ok(Some(kind)) => Forced::Kind(kind),
             Err(reason) => Forced::Other(reason),
         };
     }
@@ -461,28 +467,40 @@ impl State {
         if let Some((trial, _)) = inputs.iter().find(|(path, _)| source::is_trial(path)) {
             self.refuse(Reason::Probe, trial);
         }
-        if inputs.is_empty() {
+        let none = inputs.is_empty();
+        if none {
             self.refuse(Reason::NoSource, "no source file");
-        } else if self.kind.is_none() {
-            self.refuse(Reason::Link, "neither -c nor -S");
         }
         let mut main = None;
         for (path, forced) in inputs {
             let kind = match forced {
-                Forced::Language(language) if path == "-" => Kind::Source(language),
+                Forced::Kind(Kind::Source(language)) if path == "-" => Kind::Source(language),
                 _ if source::is_stream(&path) => Kind::Other(Reason::Stdin),
                 _ if path == "/dev/null" => Kind::Other(Reason::Probe),
                 _ if path.is_empty() => Kind::Other(Reason::BadCombination),
-                Forced::Language(language) => Kind::Source(language),
+                Forced::Kind(kind) => kind,
                 Forced::Other(reason) => Kind::Other(reason),
                 Forced::No => source::from_suffix(self.family, cxx_driver, &path),
             };
             match kind {
                 Kind::Other(reason) => self.refuse(reason, &path),
                 Kind::LinkerInput => self.refuse(Reason::LinkerInput, &path),
-                Kind::Source(_) if main.is_some() => self.refuse(Reason::MultipleSources, &path),
+                Kind::Source(_) | Kind::Header(_) if main.is_some() => self.refuse(Reason::MultipleSources, &path),
                 Kind::Source(language) => main = Some((path, language)),
+                Kind::Header(language) => {
+                    if self.kind == Some(OutputKind::Assembly) {
+                        self.refuse(Reason::PrecompiledHeader, "-S");
+                    }
+                    self.kind = Some(OutputKind::Precompiled);
+                    main = Some((path, language));
+                }
             }
+        }
+        if !none && self.kind.is_none() {
+            self.refuse(Reason::Link, "neither -c nor -S");
+        }
+        if self.emits_pch && self.kind != Some(OutputKind::Precompiled) {
+            self.refuse(Reason::PrecompiledHeader, "-emit-pch of a source");
         }
         main
     }
@@ -521,6 +539,7 @@ fn empty_invocation() -> Invocation {
         nostdlibinc: false,
         macros: Vec::new(),
         forced_includes: Vec::new(),
+        precompiled: Vec::new(),
         probe_args: Vec::new(),
         dep: None,
         debug: false,

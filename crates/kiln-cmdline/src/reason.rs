@@ -57,7 +57,7 @@ reasons! {
     OutputClash = "output-clash", 6;
     /// Several sources in one command.
     MultipleSources = "multiple-sources", 6;
-    /// A header is compiled into a precompiled header, or one is used by name.
+    /// A precompiled header that was not made through kiln or is older than its header, or one made together with other files.
     PrecompiledHeader = "precompiled-header", 5;
     /// C++ or clang modules.
     Modules = "modules", 5;

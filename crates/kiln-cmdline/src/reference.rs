@@ -36,6 +36,7 @@ Objective-C, Objective-C++ or assembly, and every option and variable is in the 
 Several sources in one command are compiled apart. A command that links as well is split where it has more than one source and
 writes nothing but the program: the objects are made apart and linked here. One source compiled and linked at once stays here:
 configure scripts try such commands by the thousand, and they are over sooner than a question would be.
+Precompiled headers are made on the farm too, and used there as long as they say what their headers say.
 ";
 
 fn reasons(out: &mut String) {
@@ -105,7 +106,8 @@ pub(crate) fn describe(effect: Effect) -> String {
         | Effect::NoBuiltinInc
         | Effect::NoStdlibInc => "built-in directories",
         Effect::Define | Effect::Undefine => "macros",
-        Effect::Include | Effect::Imacros => "headers read first",
+        Effect::Include | Effect::Imacros | Effect::IncludePch => "headers read first",
+        Effect::EmitPch => "what is made; a precompiled header of a header only",
         Effect::Depend(_) => "dependency file",
         Effect::Code => "code or preprocessing",
         Effect::Debug => "debug information",

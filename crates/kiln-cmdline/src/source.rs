@@ -9,17 +9,21 @@ use crate::table::Family;
 pub(crate) enum Kind {
     /// A source kiln distributes.
     Source(Language),
+    /// A header to be made into a precompiled one.
+    Header(Language),
     /// A source it does not.
     Other(Reason),
     /// Nothing a compiler reads: an object, a library, a linker script.
     LinkerInput,
 }
 
-/// The language named after `-x`; `Ok(None)` for `none`.
-pub(crate) fn from_x(name: &str) -> Result<Option<Language>, Reason> {
+/// What is named after `-x`, a source or a header; `Ok(None)` for `none`.
+pub(crate) fn from_x(name: &str) -> Result<Option<Kind>, Reason> {
     use Language as L;
-    Ok(Some(match name {
+    let language = match name {
         "none" => return Ok(None),
+        "c-header" => return Ok(Some(Kind::Header(L::C))),
+        "c++-header" => return Ok(Some(Kind::Header(L::Cxx))),
         "c" => L::C,
         "c++" => L::Cxx,
         "objective-c" => L::ObjC,
@@ -35,7 +39,8 @@ pub(crate) fn from_x(name: &str) -> Result<Option<Language>, Reason> {
         }
         _ if name.ends_with("-header") => return Err(Reason::PrecompiledHeader),
         _ => return Err(Reason::UnsupportedLanguage),
-    }))
+    };
+    Ok(Some(Kind::Source(language)))
 }
 
 /// The text after the last dot of the file name, `None` when there is no dot after its first character.
@@ -58,7 +63,9 @@ pub(crate) fn from_suffix(family: Family, cxx_driver: bool, path: &str) -> Kind 
         "c" | "i" | "h" if cxx_driver => match suffix {
             "c" => L::Cxx,
             "i" => L::CxxPreprocessed,
-            _ => return Kind::Other(Reason::PrecompiledHeader),
+            // clang has something to say of that, each in its own version.
+            _ if family == Family::Clang => return Kind::Other(Reason::PrecompiledHeader),
+            _ => return Kind::Header(L::Cxx),
         },
         "c" => L::C,
         "i" => L::CPreprocessed,
@@ -72,9 +79,10 @@ pub(crate) fn from_suffix(family: Family, cxx_driver: bool, path: &str) -> Kind 
         "s" => L::Assembler,
         "S" => L::AssemblerWithCpp,
         "sx" if family == Family::Gcc => L::AssemblerWithCpp,
-        "h" | "H" | "hh" | "hp" | "hpp" | "hxx" | "h++" | "HPP" | "tcc" | "pch" | "gch" => {
-            return Kind::Other(Reason::PrecompiledHeader);
-        }
+        "h" => return Kind::Header(L::C),
+        "H" | "hh" | "hpp" | "hxx" => return Kind::Header(L::Cxx),
+        "hp" | "h++" | "HPP" | "tcc" if family == Family::Gcc => return Kind::Header(L::Cxx),
+        "hp" | "h++" | "HPP" | "tcc" | "pch" | "gch" => return Kind::Other(Reason::PrecompiledHeader),
         "cppm" | "ccm" | "cxxm" | "c++m" | "ixx" | "iim" | "pcm" => return Kind::Other(Reason::Modules),
         "ads" | "adb" | "f" | "for" | "ftn" | "fi" | "fii" | "F" | "FOR" | "fpp" | "FPP" | "FTN" | "f90" | "f95" | "f03"
         | "f08" | "F90" | "F95" | "F03" | "F08" | "f77" | "go" | "d" | "di" | "dd" | "mod" | "cu" | "cui" | "hip" | "hipi"

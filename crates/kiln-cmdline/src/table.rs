@@ -139,6 +139,10 @@ pub enum Effect {
     Include,
     /// A header read first for its macros.
     Imacros,
+    /// clang's inner compiler makes a precompiled header; its driver says so by itself for a header.
+    EmitPch,
+    /// A precompiled header read first.
+    IncludePch,
     /// Dependencies.
     Depend(Depend),
     /// May change the code, or what the preprocessor knows. Names no file.

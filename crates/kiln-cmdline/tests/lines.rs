@@ -93,9 +93,7 @@ fn languages() {
         assert_eq!(accepted(family, "-x c++ -x none -c a.c").language, Language::C);
         assert_eq!(accepted(family, "-c a.c -x c++").language, Language::C);
         assert_eq!(accepted(family, "-x c -c a.o -o b.o").language, Language::C);
-        for language in ["c-header", "c++-header", "objective-c-header"] {
-            check_refused(family, &format!("-x {language} -c a.h"), Reason::PrecompiledHeader);
-        }
+        check_refused(family, "-x objective-c-header -c a.h -o a.gch", Reason::PrecompiledHeader);
         check_refused(family, "-x c++-module -c a.cc", Reason::Modules);
         check_refused(family, "-x cuda -c a.cu", Reason::UnsupportedLanguage);
         check_refused(family, "-x go -c a.go", Reason::UnsupportedLanguage);
@@ -162,7 +160,7 @@ fn forced_includes() {
         assert_eq!(names, [("m.h", true), ("b.h", false), ("c.h", false)]);
     }
     let gcc = accepted(Family::Gcc, "--include=b.h -c a.c");
-    assert_eq!(gcc.forced_includes, [ForcedInclude { name: "b.h".into(), macros_only: false }]);
+    assert_eq!(gcc.forced_includes, [ForcedInclude { name: "b.h".into(), macros_only: false, inner: false }]);
 }
 
 #[test]
@@ -371,4 +369,29 @@ fn lines_of_real_builds() {
     for line in &clang[1..] {
         accepted(Family::Clang, line);
     }
+}
+
+#[test]
+fn precompiled_headers() {
+    for family in BOTH {
+        check_outputs(family, "-x c++-header -c d/a.cc -o x.pch", &[(Role::Precompiled, "x.pch")]);
+        let invocation = accepted(family, "-x c++-header -include p.hxx -o p.hxx.gch -c p.hxx.cxx -MD -MF p.d");
+        assert_eq!((invocation.language, invocation.output_kind), (Language::Cxx, OutputKind::Precompiled));
+        assert_eq!(invocation.outputs[1].path, "p.d");
+        check_refused(family, "-x c-header -S a.h -o x", Reason::PrecompiledHeader);
+        check_refused(family, "-x c-header a.h -o x -save-temps", Reason::PrecompiledHeader);
+        check_refused(family, "-x c-header a.h -o x -fstack-usage", Reason::PrecompiledHeader);
+    }
+    check_outputs(Family::Gcc, "d/a.h", &[(Role::Precompiled, "d/a.h.gch")]);
+    check_outputs(Family::Gcc, "-c a.hpp -MD", &[(Role::Precompiled, "a.hpp.gch"), (Role::DepFile, "a.d")]);
+    check_refused(Family::Clang, "-c a.h", Reason::PrecompiledHeader);
+    let line = "-Xclang -emit-pch -Xclang -include -Xclang p.hxx -x c++-header -o p.pch -c p.cxx -Xclang -fno-pch-timestamp";
+    let invocation = accepted(Family::Clang, line);
+    assert_eq!(invocation.forced_includes, [ForcedInclude { name: "p.hxx".into(), macros_only: false, inner: true }]);
+    assert_eq!(invocation.probe_args, words("-Xclang -fno-pch-timestamp"));
+    for line in ["-c a.c -include-pch p.pch", "-c a.c -Xclang -include-pch -Xclang p.pch"] {
+        let invocation = accepted(Family::Clang, line);
+        assert_eq!((invocation.precompiled, invocation.probe_args), (vec!["p.pch".to_owned()], vec![]));
+    }
+    check_refused(Family::Clang, "-c a.c -Xclang -emit-pch", Reason::PrecompiledHeader);
 }

@@ -112,6 +112,8 @@ const EVERYWHERE: &[&str] = &[
     "-c f.S -save-temps=cwd",
     "-c a.c -flto -O2 -o out/x.o",
     "-x c -c -",
+    "-x c-header -c h.h -o out/h.h.gch -MD",
+    "-x c++-header -include sub/h.h p.ii -o out/pre -MMD -MF out/p.d",
     "-x c++ -c - -MD -g -o out/x.o",
     "-x c -S - -MMD --coverage",
     "-c a.c -O2 -fprofile-generate",
@@ -135,6 +137,8 @@ const AT_MOST: &[&str] = &[
 ];
 
 const GCC_ONLY: &[&str] = &[
+    "h.h",
+    "-c sub/h.h -MD",
     "-c a.c -aux-info protos.X",
     "-c a.c -aux-info out/p -o out/x.o",
     "-c a.c -fcallgraph-info",

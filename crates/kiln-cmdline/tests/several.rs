@@ -71,7 +71,7 @@ fn what_would_tell_is_not_split() {
         check_refused(family, "-c a.c d/a.c", Reason::OutputClash, "a.o");
         check_refused(family, "-c a.c b.c -MD -MF x.d", Reason::OutputClash, "x.d");
         check_refused(family, "-c a.c b.c c.o", Reason::LinkerInput, "c.o");
-        check_refused(family, "-c a.c b.h", Reason::PrecompiledHeader, "b.h");
+        check_refused(family, "-c a.c b.h", Reason::MultipleSources, "b.h");
         check_refused(family, "a.c -o prog", Reason::Link, "neither -c nor -S");
         check_refused(family, "a.c b.o -o prog", Reason::Link, "neither -c nor -S");
         check_refused(family, "-x c a.c b.c -o prog", Reason::Link, "-x");

@@ -3,13 +3,13 @@
 use kiln_cas::{Action, Command, Digest};
 use kiln_cmdline::Invocation;
 use kiln_sandbox::KILN_ROOT;
-use kiln_scan::FileId;
+use kiln_scan::{Closure, FileId};
 use kiln_toolchain::Toolchain;
 use kiln_worker::{ROOT_PROPERTY, STDIN_PROPERTY, TERMINAL_PROPERTY};
 use std::sync::Arc;
 
 use crate::blobs::Blobs;
-use crate::inputs::Form;
+use crate::inputs::{Form, Inputs};
 use crate::root::FilledRoot;
 
 /// Where a source that came by standard input stands in the root.
@@ -25,6 +25,8 @@ pub(crate) struct Analysed {
     pub(crate) action_digest: Digest,
     pub(crate) blobs: Blobs,
     pub(crate) form: Form,
+    /// What was found for it.
+    pub(crate) closure: Arc<Closure>,
 }
 
 impl Analysed {
@@ -34,7 +36,7 @@ impl Analysed {
         toolchain: Arc<Toolchain>,
         words: Vec<String>,
         cwd: &str,
-        form: Form,
+        inputs: Inputs,
         root: FilledRoot,
         source: Option<FileId>,
     ) -> Analysed {
@@ -65,7 +67,8 @@ impl Analysed {
             platform,
         };
         let blobs = Blobs::of(root, Arc::clone(&toolchain), source);
-        let mut analysed = Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, form };
+        let Inputs { form, closure } = inputs;
+        let mut analysed = Analysed { unit, toolchain, action, command, action_digest: Digest::EMPTY, blobs, form, closure };
         analysed.seal();
         analysed
     }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use crate::action::{Analysed, STDIN_PATH};
 use crate::files::{Epoch, Files, View, WalkEnd, join};
-use crate::inputs::{self, Form};
+use crate::inputs::{self, Inputs};
+use crate::precompiled::Precompiled;
 use crate::root::{Added, Bases, FilledRoot, Root, RootError};
 use crate::toolchains::{Toolchains, lookup_args};
 
@@ -72,8 +73,11 @@ pub(crate) struct Analyst<'a> {
     pub(crate) scans: &'a inputs::Scans,
     pub(crate) toolchains: &'a Toolchains,
     pub(crate) bases: &'a Bases,
+    pub(crate) precompiled: &'a Precompiled,
     /// What the wrapper read from standard input.
     pub(crate) stdin: Option<Arc<[u8]>>,
+    /// Whether a command of an earlier request is looked at again.
+    pub(crate) again: bool,
 }
 
 /// Code of a refusal for files that change faster than they can be read.
@@ -90,6 +94,19 @@ impl Analyst<'_> {
             (false, _) => Ok(view),
             (true, Some(bytes)) => Ok(view.with_stdin(cwd, Arc::clone(bytes))),
             (true, None) => Err(Refused::new("stdin", "it was not read")),
+        }
+    }
+
+    /// Reads the request again that made a precompiled header.
+    pub(crate) fn once_more(&self, request: &Compile, epoch: Epoch) -> Result<Analysed, Refused> {
+        if self.again {
+            return Err(Refused::new("precompiled-header", "one is made of another"));
+        }
+        let again = Analyst { stdin: None, again: true, ..*self };
+        let Work { mut units, link } = again.analyse(request, epoch)?;
+        match (units.pop(), units.is_empty(), link) {
+            (Some(unit), true, None) => Ok(unit),
+            _ => Err(Refused::new("precompiled-header", "made beside others")),
         }
     }
 
@@ -222,12 +239,12 @@ impl Analyst<'_> {
             }
             filled = self.fill(&unit, &toolchain, native, cwd, epoch);
         }
-        let Filled { form, source, root, .. } = filled?;
+        let Filled { inputs, source, root, .. } = filled?;
         let words = match native {
             Some(native) => native.spell(&unit.expanded),
             None => unit.args.clone(),
         };
-        Ok(Analysed::of(unit, toolchain, words, cwd, form, root, source))
+        Ok(Analysed::of(unit, toolchain, words, cwd, inputs, root, source))
     }
 
     /// Fills the unit's root from the files as they are.
@@ -259,9 +276,9 @@ impl Analyst<'_> {
         if let Some(text) = native.and_then(|native| native.specs.as_ref()) {
             root.add_made(NATIVE_SPECS_PATH, Arc::from(text.as_bytes()))?;
         }
-        let form = inputs::enter(self, unit, toolchain, cwd, epoch, &mut root)?;
+        let inputs = inputs::enter(self, unit, toolchain, cwd, epoch, &mut root)?;
         let source = self.source(unit, cwd, &mut root)?;
-        Ok(Filled { era, form, source, root: root.finish()? })
+        Ok(Filled { era, inputs, source, root: root.finish()? })
     }
 
     /// Enters the unit's source; `None` where it is no file.
@@ -311,7 +328,7 @@ impl Analyst<'_> {
 struct Filled {
     /// [`Files::era`] before.
     era: (u32, u32),
-    form: Form,
+    inputs: Inputs,
     /// The unit's own source.
     source: Option<FileId>,
     root: FilledRoot,

@@ -21,7 +21,7 @@ pub(crate) async fn capture(daemon: &Arc<Daemon>, hello: &Hello, args: &[Vec<u8>
     let Some(request) = request(args) else { return json!({ "error": "the request is not understood" }) };
     match unit::analyse(daemon, hello, request, None).await {
         Err(refused) => json!({ "refused": { "reason": refused.reason, "detail": refused.detail } }),
-        Ok(work) => {
+        Ok((work, _)) => {
             let units: Vec<Value> = work.units.iter().map(|unit| told(daemon, unit)).collect();
             json!({ "units": units, "links": work.link.is_some() })
         }

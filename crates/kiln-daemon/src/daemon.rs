@@ -19,6 +19,7 @@ use crate::files::Files;
 use crate::inputs::Scans;
 use crate::journal::Journal;
 use crate::local::Local;
+use crate::precompiled::Precompiled;
 use crate::root::Bases;
 use crate::slots::{Gate, Holders};
 use crate::stats::Counters;
@@ -79,6 +80,7 @@ pub(crate) struct Daemon {
     pub(crate) scans: Scans,
     pub(crate) toolchains: Toolchains,
     pub(crate) bases: Bases,
+    pub(crate) precompiled: Precompiled,
     pub(crate) local: Local,
     pub(crate) farm: Option<Arc<Farm>>,
     pub(crate) counters: Counters,
@@ -124,6 +126,7 @@ impl Daemon {
             scans: Scans::new(),
             toolchains: Toolchains::new(DigestCache::load(&settings.dir.join("digests"))),
             bases: Bases::default(),
+            precompiled: Precompiled::new(settings.dir.join("precompiled")),
             local: Local { store, results, executor, no_executor },
             counters: Counters::load(&settings.dir.join("stats.json")),
             journal: Journal::default(),

@@ -1,6 +1,6 @@
 //! The inputs of a unit: found by the scanner, or listed by the compiler where the scanner cannot prove them.
 
-use kiln_cmdline::{Family, ForcedInclude, Invocation, Language, MacroOp, SearchKind};
+use kiln_cmdline::{Family, ForcedInclude, Invocation, Language, MacroOp, OutputKind, SearchKind};
 use kiln_scan::{
     Closure, CommandMacro, Compiler, Dialect, FileView as _, Forced, ForcedKind, Names, ScanRequest, Scanner, SearchDirs,
     SearchList, Unprovable,
@@ -11,8 +11,10 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::action::Analysed;
 use crate::analyse::{Analyst, Refused, absolute};
 use crate::files::{Epoch, View};
+use crate::precompiled;
 use crate::root::Root;
 use crate::toolchains::Asked;
 
@@ -157,12 +159,21 @@ fn is_same(a: &ScanRequest, b: &ScanRequest) -> bool {
         forced,
         assembler_dirs,
         embed_dirs,
+        stand_ins,
+        precompiles,
         preprocessed,
     } = a;
     Arc::ptr_eq(predefined, &b.predefined)
         && (source, cwd, dialect, compiler, search) == (&b.source, &b.cwd, &b.dialect, &b.compiler, &b.search)
         && (command_macros, forced, assembler_dirs) == (&b.command_macros, &b.forced, &b.assembler_dirs)
-        && (embed_dirs, preprocessed) == (&b.embed_dirs, &b.preprocessed)
+        && (embed_dirs, stand_ins) == (&b.embed_dirs, &b.stand_ins)
+        && (precompiles, preprocessed) == (&b.precompiles, &b.preprocessed)
+}
+
+/// What a unit can read.
+pub(crate) struct Inputs {
+    pub(crate) form: Form,
+    pub(crate) closure: Arc<Closure>,
 }
 
 /// Enters all that a unit can read into `root`.
@@ -173,7 +184,7 @@ pub(crate) fn enter(
     cwd: &str,
     epoch: Epoch,
     root: &mut Root<'_>,
-) -> Result<Form, Refused> {
+) -> Result<Inputs, Refused> {
     if unit.language == Language::Assembler {
         return assembler(analyst, unit, cwd, epoch, root);
     }
@@ -187,10 +198,26 @@ pub(crate) fn enter(
         return Err(Refused::new("framework", directory));
     }
     let view = analyst.view(unit, cwd, epoch)?;
-    let Some(request) = request(&view, unit, &asked, toolchain, cwd) else {
+    let mut forced = Vec::new();
+    for path in &unit.precompiled {
+        let made = precompiled::enter(analyst, &absolute(cwd, path), epoch, root)?;
+        forced.extend(read_for(&made));
+    }
+    if unit.output_kind == OutputKind::Precompiled && toolchain.family == Family::Clang {
+        precompiled::keep_times(unit, root);
+    }
+    let Some(mut request) = request(&view, unit, &asked, toolchain, forced, cwd) else {
         return Err(Refused::new("unknown-standard", unit.source.clone()));
     };
-    let (closure, form) = match settle(analyst.scans, &view, &request, cwd) {
+    let mut scanned = settle(analyst.scans, &view, &request, cwd);
+    while let Err(Unprovable::PrecompiledHeader { path }) = &scanned
+        && request.stand_ins.iter().all(|(known, _)| known != path)
+    {
+        let made = precompiled::enter(analyst, &absolute(cwd, path), epoch, root)?;
+        request.stand_ins.push((path.clone(), read_for(&made).map(|forced| forced.name).collect()));
+        scanned = settle(analyst.scans, &view, &request, cwd);
+    }
+    let (closure, form) = match scanned {
         Ok(closure) => (closure, Form::Scanned),
         Err(why) => (Arc::new(listed(analyst.scans, &view, &request, unit, toolchain, &why)?), Form::Listed(why.code().to_owned())),
     };
@@ -199,11 +226,14 @@ pub(crate) fn enter(
         enter_times(unit, cwd, root)?;
     }
     root.add_closure(&closure, cwd)?;
-    Ok(form)
+    if closure.flags.precompiled {
+        precompiled::enter_found(analyst, &closure, cwd, epoch, root)?;
+    }
+    Ok(Inputs { form, closure })
 }
 
 /// Plain assembly: its own `.include` and `.incbin` are read by the scanner's rules for assembler text.
-fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, root: &mut Root<'_>) -> Result<Form, Refused> {
+fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, root: &mut Root<'_>) -> Result<Inputs, Refused> {
     let view = analyst.view(unit, cwd, epoch)?;
     let request = ScanRequest {
         source: unit.source.clone(),
@@ -216,6 +246,8 @@ fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, 
         forced: Vec::new(),
         assembler_dirs: dirs_of(unit, SearchKind::Assembler),
         embed_dirs: Vec::new(),
+        stand_ins: Vec::new(),
+        precompiles: false,
         preprocessed: true,
     };
     let closure = settle(analyst.scans, &view, &request, cwd).map_err(|error| Refused::new(error.code(), error.to_string()))?;
@@ -223,7 +255,7 @@ fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, 
         root.add(&absolute(cwd, directory))?;
     }
     root.add_closure(&closure, cwd)?;
-    Ok(Form::Scanned)
+    Ok(Inputs { form: Form::Scanned, closure })
 }
 
 /// Scans until no name that the scan relied on has changed meanwhile.
@@ -261,7 +293,6 @@ fn check_flags(closure: &Closure, unit: &Invocation, toolchain: &Toolchain) -> R
         // Standard input has the time at which the wrapper read it.
         flags if flags.timestamp && unit.reads_stdin() => "timestamp-macro",
         flags if flags.modules => "modules",
-        flags if flags.precompiled => "precompiled-header",
         _ => return Ok(()),
     };
     Err(Refused::new(reason, closure.files.first().map(|file| file.path.to_string()).unwrap_or_default()))
@@ -322,7 +353,22 @@ fn dirs_of(unit: &Invocation, kind: SearchKind) -> Vec<String> {
     dirs.map(|dir| in_sysroot(unit, &dir.path, dir.in_sysroot)).collect()
 }
 
-fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolchain, cwd: &str) -> Option<ScanRequest> {
+/// What stands in a precompiled header, as headers that are read first.
+fn read_for(made: &Analysed) -> impl Iterator<Item = Forced> + '_ {
+    let cwd = format!("/{}", made.command.working_directory);
+    let names = made.unit.forced_includes.iter().map(forced_include);
+    let source = Forced { name: made.unit.source.clone(), kind: ForcedKind::Text };
+    names.chain([source]).map(move |forced| Forced { name: absolute(&cwd, &forced.name), kind: ForcedKind::Text })
+}
+
+fn request(
+    view: &View<'_>,
+    unit: &Invocation,
+    asked: &Asked,
+    toolchain: &Toolchain,
+    precompiled: Vec<Forced>,
+    cwd: &str,
+) -> Option<ScanRequest> {
     let compiler = match toolchain.family {
         Family::Gcc => Compiler::Gcc,
         Family::Clang => Compiler::Clang,
@@ -344,6 +390,7 @@ fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolch
     dirs.system.extend(asked.builtins.include_dirs.iter().map(|dir| dir.path.clone()));
     dirs.system.extend(dirs_of(unit, SearchKind::SystemAfter));
     let mut forced = vec![Forced { name: "stdc-predef.h".to_owned(), kind: ForcedKind::Implicit }];
+    forced.extend(precompiled);
     forced.extend(unit.forced_includes.iter().map(forced_include));
     let assembler_dirs = unit.assembler_dirs().map(|dir| in_sysroot(unit, &dir.path, dir.in_sysroot)).collect();
     Some(ScanRequest {
@@ -357,6 +404,8 @@ fn request(view: &View<'_>, unit: &Invocation, asked: &Asked, toolchain: &Toolch
         forced,
         assembler_dirs,
         embed_dirs: dirs_of(unit, SearchKind::Embed),
+        stand_ins: Vec::new(),
+        precompiles: unit.output_kind == OutputKind::Precompiled,
         preprocessed: !unit.language.is_preprocessed_first() || unit.expanded.iter().any(|argument| argument == "-fpreprocessed"),
     })
 }
@@ -368,7 +417,11 @@ fn env_path(unit: &Invocation, name: &str) -> Vec<String> {
 }
 
 fn forced_include(include: &ForcedInclude) -> Forced {
-    let kind = if include.macros_only { ForcedKind::Imacros } else { ForcedKind::Include };
+    let kind = match include {
+        ForcedInclude { macros_only: true, .. } => ForcedKind::Imacros,
+        ForcedInclude { inner: true, .. } => ForcedKind::Text,
+        _ => ForcedKind::Include,
+    };
     Forced { name: include.name.clone(), kind }
 }
 

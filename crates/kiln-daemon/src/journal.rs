@@ -66,6 +66,9 @@ pub(crate) struct Unit {
     /// The environment that is part of the key.
     #[serde(skip)]
     pub(crate) env: Vec<(String, String)>,
+    /// The digest of the precompiled header that it made.
+    #[serde(skip)]
+    pub(crate) precompiled: Option<Digest>,
     /// The files read, told only where they are asked for.
     pub(crate) inputs: Vec<String>,
     /// How the command was read, when it is told.

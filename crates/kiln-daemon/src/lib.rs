@@ -19,6 +19,7 @@ mod inputs;
 mod journal;
 mod listen;
 mod local;
+mod precompiled;
 mod reply;
 mod root;
 mod several;

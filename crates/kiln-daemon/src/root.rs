@@ -334,6 +334,11 @@ impl<'a> Root<'a> {
         Ok(added)
     }
 
+    /// The digest of a file entered so far.
+    pub(crate) fn digest_of(&self, file: FileId) -> Option<Digest> {
+        self.known.get(&file).map(|index| self.inputs[*index as usize].found.digest)
+    }
+
     /// Encodes the tree.
     pub(crate) fn finish(mut self) -> Result<FilledRoot, RootError> {
         self.name_inputs();

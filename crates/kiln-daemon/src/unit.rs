@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kiln_cas::Digest;
-use kiln_cmdline::Invocation;
+use kiln_cmdline::{Invocation, OutputKind};
 use kiln_frame::{Compile, Hello, Reply, RunLocally, Slot, Terminal};
 use kiln_proto::convert::digest_from_wire;
 use kiln_proto::reapi::ActionResult;
@@ -23,6 +23,7 @@ use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
 use crate::inputs::Form;
 use crate::journal::{Attempt, Unit};
 use crate::local::LocalError;
+use crate::precompiled;
 use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
 use crate::several;
 use crate::slots::Permit;
@@ -111,7 +112,8 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
             story.reason = format!("{}: {}", refused.reason, refused.detail);
             (plainly(&refused.reason, refused.heavy).await, vec![story])
         }
-        Ok(work) => {
+        Ok((work, request)) => {
+            let action = work.units[0].action_digest;
             let mut stories: Vec<Unit> = work.units.iter().map(|unit| tell(&story, unit)).collect();
             for unit in &work.units {
                 count_form(daemon, &unit.form);
@@ -132,6 +134,9 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
                     plainly(&reason, true).await
                 }
             };
+            if let [Unit { precompiled: Some(content), .. }] = stories.as_slice() {
+                daemon.precompiled.note(*content, request, action);
+            }
             (answer, stories)
         }
     };
@@ -211,7 +216,7 @@ pub(crate) async fn analyse(
     hello: &Hello,
     request: Compile,
     stdin: Option<Arc<[u8]>>,
-) -> Result<Work, Refused> {
+) -> Result<(Work, Compile), Refused> {
     let cwd = hello.view.cwd;
     let epoch = daemon.files.begin();
     let permit = daemon.light.acquire().await;
@@ -226,9 +231,16 @@ pub(crate) async fn analyse(
         if !same {
             return Err(Refused::new("other-view", path));
         }
-        let analyst =
-            Analyst { files: &daemon.files, scans: &daemon.scans, toolchains: &daemon.toolchains, bases: &daemon.bases, stdin };
-        analyst.analyse(&request, epoch)
+        let analyst = Analyst {
+            files: &daemon.files,
+            scans: &daemon.scans,
+            toolchains: &daemon.toolchains,
+            bases: &daemon.bases,
+            precompiled: &daemon.precompiled,
+            stdin,
+            again: false,
+        };
+        analyst.analyse(&request, epoch).map(|work| (work, request))
     });
     worked.await.unwrap_or_else(|error| {
         tracing::error!("analysis: {error}");
@@ -298,6 +310,10 @@ async fn finish_unit(
     let mut finished = obtain(daemon, &unit, caller.fallback, story).await?;
     if !alone && several::driver_speaks(&finished.result.stderr) {
         return Err(Unfinished::Plainly { reason: "driver-message".to_owned() });
+    }
+    if unit.unit.output_kind == OutputKind::Precompiled && finished.result.exit_code == 0 && alone {
+        let main = &unit.unit.main_output().path;
+        story.precompiled = tokio::task::block_in_place(|| precompiled::content_of(&finished.result, main));
     }
     let mut model = unit;
     if let Some(terminal) = caller.terminal

@@ -62,6 +62,8 @@ fn main() {
             forced: Vec::new(),
             assembler_dirs: Vec::new(),
             embed_dirs: Vec::new(),
+            stand_ins: Vec::new(),
+            precompiles: false,
             preprocessed: false,
         };
         let closure = scanner.scan(&view, &request).expect("provable");

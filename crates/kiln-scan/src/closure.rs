@@ -80,7 +80,7 @@ pub struct UnitFlags {
     pub embed: bool,
     /// C++20 modules may be imported or declared: their files are not listed.
     pub modules: bool,
-    /// gcc may read a precompiled header; it is listed.
+    /// A precompiled header may be read in place of a header; it is listed.
     pub precompiled: bool,
 }
 

@@ -20,6 +20,8 @@ pub struct Forced {
 pub enum ForcedKind {
     /// `-include`: looked for in the working directory, then like a quoted include.
     Include,
+    /// The same, but as text: no precompiled header is taken in its place (clang's `-Xclang -include`).
+    Text,
     /// `-imacros`: the same, but only its macros count.
     Imacros,
     /// The compiler's own choice, like an angled include; its absence is no error (gcc: `stdc-predef.h`).
@@ -49,6 +51,11 @@ pub struct ScanRequest {
     pub assembler_dirs: Vec<String>,
     /// Directories of `--embed-dir`, as spelled.
     pub embed_dirs: Vec<String>,
+    /// Precompiled headers whose own header is not where it would be looked for: their paths as spelled, and the headers that
+    /// stand in them, which are read in their place. Only for [`ForcedKind::Include`].
+    pub stand_ins: Vec<(String, Vec<String>)>,
+    /// A precompiled header is made. gcc then reads none; clang is told which by its driver as always.
+    pub precompiles: bool,
     /// The source is already preprocessed (`.i`, `.ii`, `-fpreprocessed`) or plain assembler (`.s`): no directive in it counts, but
     /// what the assembler reads for it does.
     pub preprocessed: bool,

@@ -111,6 +111,8 @@ fn by_scan(list: &[String]) -> Vec<(bool, bool)> {
         forced: Vec::new(),
         assembler_dirs: Vec::new(),
         embed_dirs: Vec::new(),
+        stand_ins: Vec::new(),
+        precompiles: false,
         preprocessed: false,
     };
     let closure = Scanner::new().scan(&view, &request).expect("provable");

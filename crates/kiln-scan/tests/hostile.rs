@@ -29,6 +29,8 @@ fn request(view: &MemoryView) -> ScanRequest {
         forced: Vec::new(),
         assembler_dirs: Vec::new(),
         embed_dirs: Vec::new(),
+        stand_ins: Vec::new(),
+        precompiles: false,
         preprocessed: false,
     }
 }

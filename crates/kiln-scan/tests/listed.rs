@@ -95,7 +95,11 @@ fn a_precompiled_header_is_told_or_refused() {
     }
     let mut u = unit(&[("a.c", "#include ANY\n"), ("f.h", ""), ("f.h.pch", "")]).force(ForcedKind::Include, "f.h");
     u.compiler = Compiler::Clang;
-    is_refused(&u, &["a.c", "f.h"], "precompiled-header");
+    assert!(complete(&u, &["a.c", "f.h"]).expect("complete").flags.precompiled);
+    u.view.add_dir("/w/g.h.pch");
+    let mut u = u.force(ForcedKind::Include, "g.h");
+    u.view.write("/w/g.h", b"");
+    is_refused(&u, &["a.c", "f.h", "g.h"], "precompiled-header");
 }
 
 #[test]

@@ -168,7 +168,41 @@ fn precompiled_headers_beside_a_first_include() {
     source("#include <x.h>\n", &["i/x.h", "j/x.h.gch"]).finds(&["i/x.h"]);
     let mut u = source("", &["x.h", "x.h.pch"]).force(ForcedKind::Include, "x.h");
     u.compiler = Compiler::Clang;
+    u.finds(&["x.h", "x.h.pch"]);
+    assert!(u.closure().flags.precompiled);
+    let mut u = source("", &["x.h", "x.h.pch"]).force(ForcedKind::Text, "x.h");
+    u.compiler = Compiler::Clang;
+    u.finds(&["x.h"]);
+    let mut u = source("", &["x.h", "x.h.pch/c"]).force(ForcedKind::Include, "x.h");
+    u.compiler = Compiler::Clang;
     u.is_unprovable("precompiled-header");
+}
+
+#[test]
+fn a_precompiled_header_without_its_header_says_nothing() {
+    for name in ["x.h", "/w/x.h"] {
+        for compiler in [Compiler::Gcc, Compiler::Clang] {
+            let file = if compiler == Compiler::Gcc { "x.h.gch" } else { "x.h.pch" };
+            let mut u = source("", &[file]).force(ForcedKind::Include, name);
+            u.compiler = compiler;
+            u.is_unprovable("precompiled-header");
+        }
+    }
+    source("#include \"x.h\"\n", &["x.h.gch"]).is_unprovable("precompiled-header");
+    let mut u = unit(&[("a.c", "#ifdef M\n#include \"m.h\"\n#endif\n"), ("/o/x.h", "#define M\n"), ("i/x.h.gch", ""), ("m.h", "")])
+        .force(ForcedKind::Include, "x.h");
+    u.stand_ins = vec![("i/x.h.gch".to_owned(), vec!["/o/x.h".to_owned()])];
+    u.finds(&["/o/x.h", "i/x.h.gch", "m.h"]);
+    u.stand_ins[0].1.push("/o/none.h".to_owned());
+    u.is_unprovable("precompiled-header");
+}
+
+#[test]
+fn gcc_reads_no_precompiled_header_to_make_one() {
+    let mut u = source("#include \"x.h\"\n", &["x.h", "x.h.gch", "f.h", "f.h.gch", "a.c.gch"]).force(ForcedKind::Include, "f.h");
+    u.precompiles = true;
+    u.finds(&["f.h", "x.h"]);
+    assert!(!u.closure().flags.precompiled);
 }
 
 #[test]

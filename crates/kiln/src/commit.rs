@@ -71,7 +71,7 @@ impl Target {
     fn manner(&self, file: &OutputFile) -> Manner {
         match (self.is_clang, file.is_main) {
             (true, true) => Manner::Rename,
-            (false, true) if !self.is_text => Manner::Unlink,
+            (false, true) if !self.is_text && !file.path.ends_with(b".gch") => Manner::Unlink,
             (false, false) if file.path.ends_with(b".dwo") => Manner::Unlink,
             _ => Manner::Truncate,
         }

@@ -27,7 +27,7 @@ pub(super) static ROWS: &[Opt] = &[
     row("-emit-llvm-bc", N, Refuse(Why::OtherOutput)),
     row("-emit-llvm-only", N, Refuse(Why::OtherOutput)),
     row("-emit-obj", N, Refuse(Why::OtherOutput)),
-    row("-emit-pch", N, Refuse(Why::PrecompiledHeader)),
+    row("-emit-pch", N, EmitPch),
     row("-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang", N, Code),
     row("-faddress-space-map-mangling=", J, Code),
     row("-fallow-half-arguments-and-returns", N, Code),

@@ -776,7 +776,7 @@ pub(super) static ROWS: &[Opt] = &[
     row("-ibuiltininc", N, Code),
     row("-iframework", E, Search(Dir::Framework)),
     row("-iframeworkwithsysroot", E, Refuse(Why::UnknownOption)),
-    row("-include-pch", E, Refuse(Why::PrecompiledHeader)),
+    row("-include-pch", E, IncludePch),
     row("-index-header-map", N, Refuse(Why::OtherOutput)),
     row("-inline-asm=", J, Code),
     row("-integrated-as", N, Code),

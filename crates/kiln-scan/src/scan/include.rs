@@ -185,12 +185,15 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
         let request = self.request;
         for forced in &request.forced {
             let header = self.header_of_forced(&forced.name)?;
-            self.precompiled_forced(forced.kind, header)?;
+            let precompiled = match self.precompiled_forced(forced.kind, header) {
+                Err(Unprovable::PrecompiledHeader { path }) if self.stand_in(&path)? => continue,
+                other => other?,
+            };
             let here = self.resolver.dir(self.view, self.cwd, "");
             let answer = match (forced.kind, self.resolver.absolute(self.view, self.cwd, header), here) {
                 (_, Some(answer), _) => answer,
                 (ForcedKind::Implicit, ..) | (_, _, None) => self.plain_angled(header),
-                (ForcedKind::Include | ForcedKind::Imacros, None, Some(here)) => {
+                (ForcedKind::Include | ForcedKind::Text | ForcedKind::Imacros, None, Some(here)) => {
                     match self.resolver.beside(self.view, here, header) {
                         Answer::Missing => self.resolver.along(self.view, self.list, 0, header),
                         answer => answer,
@@ -203,12 +206,26 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
                     self.enter(found, file, false)?;
                     self.walk()?;
                 }
+                Answer::Missing if precompiled => return Err(Unprovable::PrecompiledHeader { path: forced.name.clone() }),
                 Answer::Missing => {}
                 Answer::TooLong => return Err(Unprovable::PathTooLong { path: forced.name.clone(), line: 0 }),
                 Answer::Special(path) => self.special(path)?,
             }
         }
         Ok(())
+    }
+
+    /// Reads what stands in a precompiled header, if that is known.
+    fn stand_in(&mut self, precompiled: &str) -> Result<bool, Unprovable> {
+        let request = self.request;
+        let Some((_, headers)) = request.stand_ins.iter().find(|(path, _)| path == precompiled) else { return Ok(false) };
+        for header in headers {
+            let Answer::Found(found) = self.resolver.file_at(self.view, self.cwd, header) else { return Ok(false) };
+            let file = self.record(found, Reason::Forced, None, 0)?;
+            self.enter(found, file, false)?;
+            self.walk()?;
+        }
+        Ok(true)
     }
 
     /// The name of a file read before the source.

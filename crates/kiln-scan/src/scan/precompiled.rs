@@ -14,15 +14,16 @@ use crate::view::{Entry, FileView};
 use super::Scan;
 
 impl<V: FileView + ?Sized> Scan<'_, V> {
-    /// Before `-include` and its kin. gcc looks wherever it looks for the header, clang only at the name as it was given.
-    pub(super) fn precompiled_forced(&mut self, kind: ForcedKind, header: HeaderId) -> Result<(), Unprovable> {
+    /// Before `-include` and its kin, and whether there is one. gcc looks wherever it looks for the header, clang only at the name
+    /// as it was given.
+    pub(super) fn precompiled_forced(&mut self, kind: ForcedKind, header: HeaderId) -> Result<bool, Unprovable> {
         let name = Arc::clone(&self.resolver.header(self.view, header).name);
         match (self.request.compiler, kind) {
             (Compiler::Clang, ForcedKind::Include) => {
-                self.precompiled_at("", &format!("{name}.pch"))?;
-                self.precompiled_at("", &format!("{name}.gch")).map(drop)
+                Ok(self.precompiled_at("", &format!("{name}.pch"))? || self.precompiled_at("", &format!("{name}.gch"))?)
             }
-            (Compiler::Clang, _) => Ok(()),
+            (Compiler::Clang, _) => Ok(false),
+            (Compiler::Gcc, _) if self.request.precompiles => Ok(false),
             (Compiler::Gcc, ForcedKind::Implicit) => self.precompiled_along(None, false, &name),
             (Compiler::Gcc, _) => self.precompiled_along(Some("".into()), true, &name),
         }
@@ -41,7 +42,7 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
 
     /// gcc: in place of the source itself.
     pub(super) fn precompiled_source(&mut self) -> Result<(), Unprovable> {
-        if self.request.compiler == Compiler::Gcc {
+        if self.request.compiler == Compiler::Gcc && !self.request.precompiles {
             self.precompiled_at("", &format!("{}.gch", self.request.source))?;
         }
         Ok(())
@@ -49,7 +50,9 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
 
     /// Whether includes of the source may be the unit's first: nothing but the compiler's own choice is read before.
     pub(super) fn source_may_be_precompiled(&self) -> bool {
-        self.request.compiler == Compiler::Gcc && self.request.forced.iter().all(|f| f.kind == ForcedKind::Implicit)
+        self.request.compiler == Compiler::Gcc
+            && !self.request.precompiles
+            && self.request.forced.iter().all(|f| f.kind == ForcedKind::Implicit)
     }
 
     /// Whether an include of the source stands outside of every conditional.
@@ -62,27 +65,40 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
     }
 
     /// In each directory where gcc looks for the header, up to the one where the header is.
-    pub(super) fn precompiled_along(&mut self, beside: Option<Arc<str>>, quoted: bool, name: &str) -> Result<(), Unprovable> {
+    /// Whether there is one.
+    pub(super) fn precompiled_along(&mut self, beside: Option<Arc<str>>, quoted: bool, name: &str) -> Result<bool, Unprovable> {
         let precompiled = format!("{name}.gch");
         if name.starts_with('/') {
-            return self.precompiled_at("", &precompiled).map(drop);
+            return match self.precompiled_at("", &precompiled)? {
+                true if !matches!(self.resolver.entry_at(self.view, self.cwd, name), Entry::File(_)) => {
+                    Err(Unprovable::PrecompiledHeader { path: precompiled })
+                }
+                there => Ok(there),
+            };
         }
         let beside = beside.filter(|_| quoted && !self.request.search.ignore_includer);
         let from = if quoted { 0 } else { self.resolver.angle(self.list) };
         let list = self.resolver.list_dirs(self.list);
         let dirs: Vec<Arc<str>> = beside.into_iter().chain(list[usize::from(from)..].iter().cloned()).collect();
+        let mut without = None;
         for dir in dirs {
-            self.precompiled_at(&dir, &precompiled)?;
+            if self.precompiled_at(&dir, &precompiled)? {
+                without.get_or_insert(dir.clone());
+            }
             if matches!(self.resolver.entry_at(self.view, self.cwd, &join(&dir, name)), Entry::File(_)) {
-                return Ok(());
+                return Ok(without.is_some());
             }
         }
-        Ok(())
+        match without {
+            None => Ok(false),
+            // What the header that it was made of says cannot be read.
+            Some(dir) => Err(Unprovable::PrecompiledHeader { path: join(&dir, &precompiled) }),
+        }
     }
 
-    /// One candidate. gcc checks that it fits and else reads the header itself, so both are inputs; a directory of several, or
-    /// one for clang, which checks times of the files it was made of, is left to the compiler.
-    fn precompiled_at(&mut self, dir: &str, name: &str) -> Result<(), Unprovable> {
+    /// One candidate, and whether it is there. The compiler checks that it fits and else reads the header itself (gcc) or fails
+    /// (clang), so both are inputs; a directory of several is left to the compiler.
+    fn precompiled_at(&mut self, dir: &str, name: &str) -> Result<bool, Unprovable> {
         self.spend(1)?;
         let path = join(dir, name);
         match self.resolver.entry_at(self.view, self.cwd, &path) {
@@ -92,16 +108,16 @@ impl<V: FileView + ?Sized> Scan<'_, V> {
                     None => (dir, name),
                 };
                 self.resolver.searched.push(Searched { name: name.into(), tried: Tried::Dir(dir.into()), found: true });
-                Ok(())
+                Ok(false)
             }
-            Entry::File(_) if self.request.compiler == Compiler::Gcc => {
+            Entry::File(_) => {
                 self.flags.precompiled = true;
                 if let Answer::Found(found) = self.resolver.file_at(self.view, self.cwd, &path) {
                     self.record(found, Reason::Precompiled, None, 0)?;
                 }
-                Ok(())
+                Ok(true)
             }
-            Entry::File(_) | Entry::Dir | Entry::Special => Err(Unprovable::PrecompiledHeader { path }),
+            Entry::Dir | Entry::Special => Err(Unprovable::PrecompiledHeader { path }),
         }
     }
 }

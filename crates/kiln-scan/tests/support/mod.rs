@@ -287,6 +287,8 @@ impl Compilers {
             forced,
             assembler_dirs: line.dirs.user.clone(),
             embed_dirs: Vec::new(),
+            stand_ins: Vec::new(),
+            precompiles: false,
             preprocessed: false,
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Unit {
     pub(crate) forced: Vec<Forced>,
     pub(crate) embed_dirs: Vec<String>,
     pub(crate) source: &'static str,
+    pub(crate) stand_ins: Vec<(String, Vec<String>)>,
+    pub(crate) precompiles: bool,
 }
 
 impl Unit {
@@ -43,6 +45,8 @@ impl Unit {
             forced: Vec::new(),
             embed_dirs: Vec::new(),
             source: "a.c",
+            stand_ins: Vec::new(),
+            precompiles: false,
         }
     }
 
@@ -75,6 +79,8 @@ impl Unit {
             forced: self.forced.clone(),
             assembler_dirs: vec!["i".to_owned()],
             embed_dirs: self.embed_dirs.clone(),
+            stand_ins: self.stand_ins.clone(),
+            precompiles: self.precompiles,
             preprocessed: false,
         }
     }

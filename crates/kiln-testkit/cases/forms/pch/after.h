@@ -1,0 +1,5 @@
+#ifdef MORE
+#define AFTER 3
+#else
+#include "never.h"
+#endif

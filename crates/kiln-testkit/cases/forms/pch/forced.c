@@ -1,0 +1,1 @@
+int forced(void) { return pre(1) + (int) sizeof(size_t); }

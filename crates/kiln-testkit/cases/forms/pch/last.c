@@ -1,0 +1,4 @@
+#if MORE == 8
+#include "last.h"
+#endif
+int l = LAST;

@@ -1,0 +1,3 @@
+#include "pre.h"
+#include "after.h"
+int use(void) { return pre(MORE) + AFTER; }
