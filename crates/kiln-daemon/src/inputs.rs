@@ -198,11 +198,9 @@ pub(crate) fn enter(
         return Err(Refused::new("framework", directory));
     }
     let view = analyst.view(unit, cwd, epoch)?;
-    let mut forced = Vec::new();
-    for path in &unit.precompiled {
-        let made = precompiled::enter(analyst, &absolute(cwd, path), epoch, root)?;
-        forced.extend(read_for(&made));
-    }
+    let made = unit.precompiled.iter().map(|path| precompiled::enter(analyst, &absolute(cwd, path), epoch, root));
+    let mut made = made.collect::<Result<Vec<Analysed>, Refused>>()?;
+    let forced = made.iter().flat_map(read_for).collect();
     if unit.output_kind == OutputKind::Precompiled && toolchain.family == Family::Clang {
         precompiled::keep_times(unit, root);
     }
@@ -227,8 +225,9 @@ pub(crate) fn enter(
     }
     root.add_closure(&closure, cwd)?;
     if closure.flags.precompiled {
-        precompiled::enter_found(analyst, &closure, cwd, epoch, root)?;
+        precompiled::enter_found(analyst, &closure, cwd, epoch, root, &mut made)?;
     }
+    precompiled::check_read(&made, &closure)?;
     Ok(Inputs { form, closure })
 }
 

@@ -7,8 +7,8 @@
 use kiln_cas::{Digest, Hasher};
 use kiln_cmdline::Family;
 use kiln_frame::{Compile, Decoder, Request};
-use kiln_scan::{Closure, Reason};
-use rustc_hash::FxHashMap;
+use kiln_scan::{Closure, FileId, Reason};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -160,18 +160,32 @@ pub(crate) fn keep_times(unit: &kiln_cmdline::Invocation, root: &mut Root<'_>) {
     }
 }
 
-/// Enters those that the compiler may find beside headers.
+/// Enters those that the compiler may find beside headers, and adds how they were made.
 pub(crate) fn enter_found(
     analyst: &Analyst<'_>,
     closure: &Closure,
     cwd: &str,
     epoch: Epoch,
     root: &mut Root<'_>,
+    made: &mut Vec<Analysed>,
 ) -> Result<(), Refused> {
     for file in closure.files.iter().filter(|file| file.reason == Reason::Precompiled) {
-        enter(analyst, &absolute(cwd, &file.path), epoch, root)?;
+        made.push(enter(analyst, &absolute(cwd, &file.path), epoch, root)?);
     }
     Ok(())
+}
+
+/// Whether all that stands in precompiled headers was read for the unit. Along other directories it would find other headers than
+/// those it was made of, and what is defined in these decides what the compiler reads next.
+pub(crate) fn check_read(made: &[Analysed], closure: &Closure) -> Result<(), Refused> {
+    if made.is_empty() {
+        return Ok(());
+    }
+    let read: FxHashSet<FileId> = closure.files.iter().map(|file| file.file).collect();
+    match made.iter().flat_map(|made| &made.closure.files).find(|file| !read.contains(&file.file)) {
+        None => Ok(()),
+        Some(other) => Err(Refused::new("precompiled-header", format!("it was made of {}", other.path))),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,2 @@
+#include <version.h>
+static inline int version(void) { return 1; }
