@@ -149,7 +149,7 @@ pub(crate) fn model(unit: &Unit<'_>, sides: &Sides) -> Result<Outputs, Refusal> 
             // `.gch` or `.pch`, by the release.
             Family::Clang => return Err(Refusal::new(Reason::PrecompiledHeader, "without -o")),
         },
-        None => format!("{}{}", stem(base_name(unit.source)), main_suffix(unit, sides)),
+        None => format!("{}{}", source_stem(unit), main_suffix(unit, sides)),
     };
     if unit.kind == OutputKind::Precompiled && sides.any() {
         return Err(Refusal::new(Reason::PrecompiledHeader, "with side files"));
@@ -168,6 +168,15 @@ pub(crate) fn model(unit: &Unit<'_>, sides: &Sides) -> Result<Outputs, Refusal> 
     check(unit, &files)?;
     let profile_inputs = profile_inputs(unit, sides, &main);
     Ok(Outputs { kind: unit.kind, files, dep, profile_inputs })
+}
+
+/// What the names of files begin with that the driver calls after the source. To clang a dot at the start begins a suffix.
+fn source_stem<'a>(unit: &Unit<'a>) -> &'a str {
+    let name = base_name(unit.source);
+    match unit.family {
+        Family::Gcc => stem(name),
+        Family::Clang => name.rfind('.').map_or(name, |dot| &name[..dot]),
+    }
 }
 
 fn main_suffix(unit: &Unit<'_>, sides: &Sides) -> &'static str {
@@ -201,7 +210,7 @@ fn dependencies(unit: &Unit<'_>, sides: &Sides, files: &mut Vec<Output>) -> Opti
     }
     let default = || match &sides.output {
         Some(output) => replace_extension(output, "d"),
-        None => format!("{}.d", stem(base_name(unit.source))),
+        None => format!("{}.d", source_stem(unit)),
     };
     let file = dep.inner_file.clone().or_else(|| dep.file.clone()).unwrap_or_else(default);
     let file = Some(file).filter(|file| file != "-" && file != "/dev/null");
@@ -258,7 +267,7 @@ fn gcc_aux(sides: &Sides, main: &str) -> String {
 
 /// clang names side files after the output, intermediates after the source.
 fn clang_sides(unit: &Unit<'_>, sides: &Sides, main: &str, files: &mut Vec<Output>) -> Result<(), Refusal> {
-    let source_stem = stem(base_name(unit.source));
+    let source_stem = source_stem(unit);
     let refuse = |reason, what: &str| Err(Refusal::new(reason, what));
     let dwo = match &sides.output {
         Some(output) if unit.kind == OutputKind::Object => replace_extension(output, "dwo"),

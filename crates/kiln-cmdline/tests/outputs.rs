@@ -13,7 +13,7 @@ const SOURCE: &str = "#include \"h.h\"\nint f(int x) { if (x) return g(x) + 1; r
 
 fn workspace(name: &str) -> TempDir {
     let dir = TempDir::new(name);
-    for source in ["a.c", "a.cc", "sub/b.x.c", "noext", ".hid.c", "sp ace.c", "dollar$.c", "odd.weird"] {
+    for source in ["a.c", "a.cc", "sub/b.x.c", "noext", ".c", ".hid.c", "sp ace.c", "dollar$.c", "odd.weird"] {
         dir.write(source, SOURCE);
     }
     for header in ["h.h", "sub/h.h"] {
@@ -76,6 +76,8 @@ const EVERYWHERE: &[&str] = &[
     "-x c -c odd.weird -MD",
     "-x c++ -c a.c -x none",
     "-c .hid.c -MD",
+    "-x c -c .c -MD",
+    "-x c -S .c -MD -o out/x.s",
     "-c a.c -MD -o out/.hid",
     "-c a.c -MD -o out/.hid.o",
     "-c a.c -MD -o out/trailing.",

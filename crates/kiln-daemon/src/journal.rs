@@ -15,6 +15,9 @@ pub(crate) const UNITS_MAX: usize = 8192;
 /// of 8,192 units.
 pub(crate) const INPUTS_MAX: usize = 1 << 20;
 
+/// Most bytes of arguments remembered of one command: ten long lines of a kernel build. A command may have 6 MiB of them.
+const ARGS_MAX: usize = 32 << 10;
+
 /// Units told of at a time.
 const TOLD_MAX: usize = 16;
 
@@ -130,6 +133,21 @@ struct Inner {
     entries: VecDeque<Entry>,
     /// Inputs held by all entries, and how many of the oldest entries have none any more.
     inputs: usize,
+}
+
+/// The arguments of a command as they are remembered: as many of the first as are no more than [`ARGS_MAX`] bytes.
+pub(crate) fn remembered(args: &[Vec<u8>]) -> Vec<String> {
+    let mut left = ARGS_MAX;
+    let fit = args.iter().take_while(|arg| {
+        let fits = arg.len() < left;
+        left = left.saturating_sub(arg.len() + 1);
+        fits
+    });
+    let mut told: Vec<String> = fit.map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+    if told.len() < args.len() {
+        told.push(format!("... and {} more", args.len() - told.len()));
+    }
+    told
 }
 
 /// The last units.
@@ -366,5 +384,14 @@ mod tests {
         assert!(journal.lock().inputs <= INPUTS_MAX);
         assert_eq!(journal.find("a.c", &paths)[0].inputs.len(), many.len());
         assert_eq!(journal.find("a.c", &|_| None)[0].inputs[0], "a file that is forgotten");
+    }
+
+    #[test]
+    fn of_a_very_long_command_the_beginning_is_remembered() {
+        let args = |count: usize, len: usize| vec![vec![b'x'; len]; count];
+        assert_eq!(remembered(&args(3, 5)), ["xxxxx"; 3]);
+        let told = remembered(&args(100_000, 9));
+        assert_eq!((told.len(), told.last().map(String::as_str)), (ARGS_MAX / 10 + 1, Some("... and 96724 more")));
+        assert_eq!(remembered(&args(2, 1 << 20)), ["... and 2 more"]);
     }
 }

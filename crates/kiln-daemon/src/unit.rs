@@ -21,7 +21,7 @@ use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
 use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
 use crate::inputs::Form;
-use crate::journal::{Attempt, Unit};
+use crate::journal::{self, Attempt, Unit};
 use crate::local::LocalError;
 use crate::precompiled;
 use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
@@ -150,13 +150,8 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
 
 fn story(request: &Compile) -> Unit {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Unit {
-        began: Some(Instant::now()),
-        cwd: text(&request.cwd),
-        compiler: text(&request.compiler),
-        args: request.args.iter().map(|argument| text(argument)).collect(),
-        ..Unit::default()
-    }
+    let args = journal::remembered(&request.args);
+    Unit { began: Some(Instant::now()), cwd: text(&request.cwd), compiler: text(&request.compiler), args, ..Unit::default() }
 }
 
 /// The story of one unit of the command.

@@ -17,7 +17,14 @@ fn chosen(part: &str) -> Vec<Case> {
 fn check(part: &str) {
     let cases = chosen(part);
     if !cases.is_empty() {
-        Suite::start().play(&cases).check();
+        let suite = Suite::start();
+        let report = suite.play(&cases);
+        if !report.failures.is_empty() {
+            eprintln!("{}", suite.farm().logs());
+        }
+        // Its gigabyte of compilers need not be kept to understand a failure.
+        drop(suite);
+        report.check();
     }
 }
 
@@ -34,6 +41,11 @@ fn inputs_are_found_as_the_compiler_finds_them() {
 #[test]
 fn reuse_is_sound() {
     check("reuse");
+}
+
+#[test]
+fn nonsense_is_answered_by_the_compiler_itself() {
+    check("bad");
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! - `cleanup`: a shell command that removes what `setup` made outside the directory.
 //! - `prelude`: shell commands that come before each compiler in its own shell: `umask 077`, `ulimit -f 1`, `exec >&-`.
 //! - `run`: a command line without the compiler, words as in a shell, `NAME=VALUE` words first, perhaps `< FILE` last. It must be
-//!   compiled on the farm. `{dir}` is the directory's absolute path. In braces after `run`: words that choose compilers, see
+//!   compiled on the farm. `{dir}` is the directory's absolute path, a word `{N*TEXT}` stands for N words with their
+//!   numbers for `#`. In braces after `run`: words that choose compilers, see
 //!   `choose`; after that: `tty=COLUMNS` (all streams on a terminal), `merged` (both streams on one pipe), `in=DIR` (run below), `with=PATH` (a
 //!   compiler of the case's own), `hit` (its result must have been there already).
 //! - `here REASON`: as `run`, but a command that kiln may leave to this machine, for that reason and no other.

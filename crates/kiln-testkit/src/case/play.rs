@@ -89,9 +89,27 @@ fn shell(dir: &Path, case: &Case, text: &str) {
     assert!(output.status.success(), "{}: `{text}`: {}", case.name, String::from_utf8_lossy(&output.stderr));
 }
 
-/// The words of a line with `{dir}` replaced.
+/// The words of a line with `{dir}` replaced and `{N*TEXT}` repeated.
 pub(crate) fn words(line: &Line, dir: &Path) -> Vec<OsString> {
-    line.words.iter().map(|word| replaced(word, dir)).collect()
+    let mut words = Vec::with_capacity(line.words.len());
+    for word in &line.words {
+        match repeated(word) {
+            Some((count, text)) => words.extend((0..count).map(|number| text.replace('#', &number.to_string()).into())),
+            None => words.push(replaced(word, dir)),
+        }
+    }
+    words
+}
+
+/// Number and text of a word `{N*TEXT}`.
+fn repeated(word: &OsStr) -> Option<(u32, &str)> {
+    let (count, text) = word.to_str()?.strip_prefix('{')?.strip_suffix('}')?.split_once('*')?;
+    Some((count.parse().ok()?, text))
+}
+
+/// Whether a line has so many words that the daemon does not remember them all.
+pub(crate) fn is_long(line: &Line) -> bool {
+    line.words.iter().any(|word| repeated(word).is_some() || word.len() > 4096)
 }
 
 fn replaced(word: &OsStr, dir: &Path) -> OsString {

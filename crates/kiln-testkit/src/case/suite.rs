@@ -1,7 +1,7 @@
 //! Runs cases both ways and compares. Knows a farm by its commands; judges nothing but sameness and where a unit went.
 
 use super::drivers::Driver;
-use super::play::{Outcome, Way, cwd, play, words};
+use super::play::{Outcome, Way, cwd, is_long, play, words};
 use super::read::{Case, Line, Step};
 use super::tree::{bytes_differ, differences, keep, without_temporary_names};
 use crate::farm::{Layout, TestFarm, binary};
@@ -255,7 +255,7 @@ impl Suite {
         let dir = self.place(item);
         let stories = self.stories.lock().expect("no panic in a thread");
         let mut used: BTreeMap<Command, usize> = BTreeMap::new();
-        for (number, line) in item.lines().enumerate() {
+        for (number, line) in item.lines().enumerate().filter(|(_, line)| !is_long(line)) {
             let args = words(line, &dir).iter().map(|word| word.to_string_lossy().into_owned()).collect();
             let key = (real(&cwd(line, &dir)), args);
             let at = used.entry(key.clone()).or_default();
