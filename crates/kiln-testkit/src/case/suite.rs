@@ -23,7 +23,8 @@ const LOOK_EVERY: usize = 200;
 /// Bytes by which the environment of the second plain run is larger.
 const PADDING: usize = 700;
 /// Reasons that the wrapper itself sees: it runs such a command without a question, or with one for a slot alone.
-const SEEN_BY_WRAPPER: &[&str] = &["dependencies-only", "link", "no-source", "preprocess-only", "probe", "stdin", "syntax-only"];
+const SEEN_BY_WRAPPER: &[&str] =
+    &["dependencies-only", "link", "no-directory", "no-source", "preprocess-only", "probe", "stdin", "syntax-only"];
 
 /// A farm and a place for cases to be played in.
 #[derive(Debug)]

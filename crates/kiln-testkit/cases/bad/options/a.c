@@ -6,7 +6,8 @@
 //# here unknown-option: -c a.c -fno-
 //# here unknown-option: -c a.c -m
 //# here unknown-option: -c a.c -W,
-//# here unknown-option: -c a.c -mno-
+//# here(gnu) compiler-probe: -c a.c -mno-
+//# here(llvm) unknown-option: -c a.c -mno-
 //# here unknown-option: -c a.c -q
 //# here unknown-option: -c a.c --
 //# here unknown-option: -c a.c ---
@@ -14,7 +15,7 @@
 //# here unknown-option: -c a.c -é
 //# here unknown-option: -c a.c $'-f\x01'
 //# here link: a.c -co x.o
-//# here no-source: -c a.c ''
+//# here bad-combination: -c a.c ''
 //# here missing-value: -c a.c -D
 //# here missing-value: -c a.c -I
 //# here missing-value: -c a.c -o
@@ -22,9 +23,10 @@
 //# here missing-value: -c a.c -Xassembler
 //# here missing-value: -c a.c -isystem
 //# here missing-value: -c a.c --param
-//# here missing-value: -c -o
-//# here missing-value: -c -x
-//# here bad-combination: -c a.c --param x
+//# here no-source: -c -o
+//# here no-source: -c -x
+//# here(gnu) compiler-probe: -c a.c --param x
+//# here(llvm) bad-combination: -c a.c --param x
 //# here compiler-probe: -c a.c -std=c++9999
 //# here compiler-probe: -c a.c -std=
 //# here compiler-probe: -c a.c -march=
@@ -43,13 +45,13 @@
 //# run: -c a.c -D'A(x,)=x'
 //# run: -c a.c -U1
 //# run: -c a.c -DA -DA=2
-//# run: -c a.c -I ''
+//# here bad-combination: -c a.c -I ''
 //# run: -c a.c -I/
-//# run: -c a.c -I/dev/null
-//# run: -c a.c -Wp,
+//# here special-input: -c a.c -I/dev/null
+//# here preprocessor-option: -c a.c -Wp,
 //# run: -c a.c -Wl,
-//# run: -c a.c -Wa,
-//# run: -c a.c -Wa,,
+//# here assembler-option: -c a.c -Wa,
+//# here assembler-option: -c a.c -Wa,,
 //# here preprocessor-option: -c a.c -Wp,-no-such
 //# here assembler-option: -c a.c -Wa,--no-such
 //# here preprocessor-option: -c a.c -Xpreprocessor --
@@ -59,9 +61,9 @@
 //# here(llvm) backend-option: -c a.c -mllvm -no-such
 //# here source: -c nothing.c
 //# here source: -c nothing.c -o x.o
-//# here source: -c .
+//# here linker-input: -c .
 //# here linker-input: -c /
 //# here source: -c /dev/null/x.c
 //# here(gnu) compiler-probe: -c a.c -fabi-version=-1
-//# here(gnu) compiler-probe: -c a.c -fdump-tree-nothing
+//# here(gnu) dump: -c a.c -fdump-tree-nothing
 int x;
