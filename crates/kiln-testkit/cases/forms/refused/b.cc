@@ -1,0 +1,1 @@
+struct B { virtual ~B(); int x; }; B::~B() {}

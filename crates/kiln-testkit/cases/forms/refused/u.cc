@@ -1,0 +1,2 @@
+import m;
+int g() { return f(); }
