@@ -222,3 +222,43 @@ fn what_the_architecture_names_exists() {
     }
     none("ARCHITECTURE.md names what does not exist", bad);
 }
+
+/// Whether `name`, `PART/NAME` or `CRATE::NAME`, is a case or a test.
+fn is_tried(name: &str, sources: &BTreeMap<String, String>) -> bool {
+    let Some((crate_name, test)) = name.split_once("::") else {
+        return name.contains('/') && root().join("crates/kiln-testkit/cases").join(name).is_dir();
+    };
+    let dir = format!("crates/{crate_name}/");
+    let (plainly, by_macro) = (format!("fn {test}()"), format!("project!({test},"));
+    sources.iter().filter(|(path, _)| path.starts_with(&dir)).any(|(_, text)| {
+        let mut lines = text.lines().map(str::trim_start);
+        // The attribute of a test stands at most a few lines above its name.
+        let mut since = usize::MAX;
+        lines.any(|line| {
+            since = if line.starts_with("#[test]") || line.starts_with("#[tokio::test") { 0 } else { since.saturating_add(1) };
+            line.contains(&by_macro) || (since < 5 && line.contains(&plainly))
+        })
+    })
+}
+
+#[test]
+fn every_row_of_the_index_names_what_tries_it() {
+    let text = fs::read_to_string(root().join("docs/cases.md")).expect("text");
+    let sources = files(&["rs"]);
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what goes wrong"));
+    let (mut bad, mut seen) = (Vec::new(), BTreeSet::new());
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let &[what, tests] = cells.as_slice() else {
+            bad.push(format!("no two cells: {row}"));
+            continue;
+        };
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() || !seen.insert(what) {
+            bad.push(format!("nothing tries it, or it stands twice: {what}"));
+        }
+        bad.extend(names.iter().filter(|name| !is_tried(name, &sources)).map(|name| format!("{name}: neither a case nor a test")));
+    }
+    assert!(seen.len() > 90, "only {} rows", seen.len());
+    none("docs/cases.md", bad);
+}
