@@ -79,6 +79,12 @@ def run(argv, cwd, env):
     return Ran(status, usage, wall_ms, error)
 
 
+def run_beside(argv, cwd, env):
+    """Runs a command while others run; its exit status."""
+    return subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          timeout=COMMAND_SECONDS_MAX).returncode
+
+
 def work(*parts):
     """A path below the directory of this run; its parents exist."""
     base = os.environ["KILN_BENCH_WORK"]

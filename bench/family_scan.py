@@ -87,7 +87,7 @@ def scan_deps(units, mode):
     commands = []
     for unit in units:
         words = [word for word in unit.args if word.startswith(("-I", "-D", "-U", "-std", "-include", "-i", "-nostdinc", "-o", "-c", "-O")) or word[0] != "-"]
-        commands.append({"directory": unit.directory, "file": unit.source, "arguments": ["clang++-14" if unit.compiler == "g++" else "clang-14", *words]})
+        commands.append({"directory": unit.directory, "file": unit.source, "arguments": ["/usr/bin/clang++-14" if unit.compiler == "g++" else "/usr/bin/clang-14", *words]})
     with open(path, "w") as file:
         json.dump(commands, file)
     ran = common.run(["clang-scan-deps-14", "-j", "1", "-mode", mode, "-compilation-database", path], "/", projects.env())

@@ -1,4 +1,4 @@
-"""Start costs: what one process of each tool costs before it does any work, and a cached unit in instructions."""
+"""Start costs: what one process of each tool costs before it does any work."""
 
 import os
 import re
@@ -17,7 +17,8 @@ CALLS_PER_SAMPLE = 5
 
 def measure(results):
     results.note(f"start: CPU of `TOOL --version`, {ROUNDS} rounds of {CALLS_PER_SAMPLE} calls of each tool in turn. "
-                 "probe: `gcc --version` as build systems ask it, through each tool; gcc's own cost is part of every figure.")
+                 "probe: `gcc --version` as build systems ask it, through each tool; gcc's own cost is part of every figure. "
+                 "What a whole call of kiln's wrapper takes in instructions is in bench/instructions.toml, and tests hold it.")
     empty = common.work("empty")
     with open(empty + ".c", "w") as file:
         file.write("int main(void) { return 0; }\n")
@@ -39,7 +40,6 @@ def measure(results):
     compare(results, "probe", probes, env)
     for name, argv in starts.items():
         results.add("start", name, "instructions", "count", instructions(results, name, argv, env))
-    cached_unit(results)
 
 
 def compare(results, case, commands, env):
@@ -66,25 +66,3 @@ def instructions(results, name, argv, env, cwd="/"):
     if not found:
         results.error("instructions", name, "callgrind counts nothing: below it the process runs the compiler in its place")
     return [int(found[0])] if found else []
-
-
-def cached_unit(results):
-    """The client process alone, for a unit that is in the cache: kiln's wrapper asks its daemon, ccache does all itself."""
-    unit = projects.GROUPS["haproxy"].load()[2]
-    case = f"hit of haproxy's {os.path.basename(unit.source)}, client process"
-    for name, make in (("kiln", lambda: tool_kiln.Kiln("wrap", cache=True)), ("ccache", lambda: tools.Ccache("wrapccache"))):
-        try:
-            tool = make()
-        except common.Failed as error:
-            results.error(case, name, error)
-            continue
-        try:
-            for _ in range(3):
-                ran = common.run(unit.argv(tool.prefix), unit.directory, tool.env)
-                if ran.code:
-                    raise common.Failed(ran.error)
-            results.add(case, name, "instructions", "count", instructions(results, name, unit.argv(tool.prefix), tool.env, unit.directory))
-        except common.Failed as error:
-            results.error(case, name, error)
-        finally:
-            tool.stop()

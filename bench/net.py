@@ -12,6 +12,8 @@ import subprocess
 # From <sched.h>.
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
+# Compiled by scripts/bench from wire.c.
+WIRE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "target", "bench", "wire")
 # Namespaces of this run, so that all can be ended.
 HOSTS = []
 ISOLATED = False
@@ -32,10 +34,14 @@ def ip(*words, inside=None):
 
 
 class Host:
-    """One machine of the farm: `address` is where it listens; `enter` moves a process into it."""
+    """One machine of the farm: `address` is where it listens; `enter` moves a process into it.
 
-    def __init__(self):
-        self.holder = None
+    Its wire holds each packet back for `delay_ms` where that is not 0.
+    """
+
+    def __init__(self, delay_ms=0):
+        self.holder = self.carrier = None
+        self.black = False
         self.address = self.client = "127.0.0.1"
         if not isolate():
             return
@@ -52,7 +58,10 @@ class Host:
         HOSTS.append(self)
         self.wire = f"farm{self.number}"
         self.client, self.address = f"10.77.{self.number}.1", f"10.77.{self.number}.2"
-        ip("link", "add", self.wire, "type", "veth", "peer", "name", "wire", "netns", str(self.holder))
+        if delay_ms:
+            self.carrier = carry(self.wire, self.holder, delay_ms)
+        else:
+            ip("link", "add", self.wire, "type", "veth", "peer", "name", "wire", "netns", str(self.holder))
         ip("addr", "add", f"{self.client}/24", "dev", self.wire)
         ip("link", "set", self.wire, "up")
         ip("link", "set", "lo", "up", inside=self.holder)
@@ -89,15 +98,39 @@ class Host:
     def black_hole(self):
         """From now on packets vanish in both directions, without a word to either end."""
         if self.holder:
-            subprocess.run(["iptables", "-I", "INPUT", "-i", self.wire, "-j", "DROP"], check=True, timeout=10)
-            subprocess.run(["iptables", "-I", "OUTPUT", "-o", self.wire, "-j", "DROP"], check=True, timeout=10)
+            self.rules("-I")
+            self.black = True
+
+    def rules(self, how):
+        for chain, direction in (("INPUT", "-i"), ("OUTPUT", "-o"), ("FORWARD", "-i"), ("FORWARD", "-o")):
+            subprocess.run(["iptables", how, chain, direction, self.wire, "-j", "DROP"], check=True, timeout=10)
 
     def end(self):
+        if self.black:
+            # The next host may get this one's number.
+            self.rules("-D")
+            self.black = False
+        if self.carrier:
+            self.carrier.kill()
+            self.carrier.wait()
+        elif self.holder:
+            # The kernel takes a namespace down when it comes to it; the wire's name is wanted again at once. Gone already is as good.
+            subprocess.run(["ip", "link", "del", self.wire], timeout=10, capture_output=True)
         if self.holder:
             os.kill(self.holder, signal.SIGKILL)
             os.waitpid(self.holder, 0)
             HOSTS.remove(self)
             self.holder = None
+
+
+def carry(wire, holder, delay_ms):
+    """Starts wire.c between here and a namespace."""
+    argv = [WIRE, wire, "wire", f"/proc/{holder}/ns/net", str(int(delay_ms * 1000))]
+    carrier = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    if carrier.stdout.readline().strip() != "ready":
+        carrier.wait()
+        raise OSError("no TUN devices can be made here")
+    return carrier
 
 
 def hold(told):

@@ -44,7 +44,8 @@ class Recording:
         self.digests = [digest(self.object(n)) for n in range(len(units))]
 
     def line(self, n, unit):
-        return [str(n), unit.directory, unit.source, unit.object]
+        # The flags tell nothing here: each source is compiled once. Last, the list of files that pump's server sends with each object.
+        return [str(n), unit.directory, unit.source, "-", unit.object, unit.object + ".d"]
 
     def holds(self, index, wanted):
         """Whether a recording of just these units is there."""
@@ -63,8 +64,7 @@ class Recording:
         """Compiles one unit plainly; CPU ms."""
         errors = os.path.join(self.directory, f"{n}.err")
         with open(errors, "wb") as out:
-            # Its list of files too: pump's server sends one with each object.
-            more = ["-MMD", "-MF", os.path.join(self.directory, f"{n}.d")]
+            more = ["-MMD", "-MF", os.path.join(self.directory, f"{n}.1")]
             proc = subprocess.Popen([*unit.argv(), *more], cwd=unit.directory, env=projects.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
             _, status, usage = os.wait4(proc.pid, 0)
             proc.returncode = os.waitstatus_to_exitcode(status)

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "flags.h"
+
 // Longest file name looked at.
 enum { PATH_BYTES = 4096 };
 
@@ -119,21 +121,28 @@ int main(int argc, char **argv) {
     if (index < 0)
         die("cannot open", RECORDING "/index");
     size_t size;
-    char *line = slurp(index, &size), *number = NULL, *cpu_us = NULL;
-    for (char *next; line && *line && !number; line = next) {
+    char *line = slurp(index, &size), *number = NULL, *cpu_us = NULL, *lists = NULL, own_flags[17];
+    snprintf(own_flags, sizeof own_flags, "%016llx", (unsigned long long)hash_flags(argc, argv));
+    for (char *next; line && *line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
-        char *fields[4];
-        for (int n = 0; n < 4; n++)
+        // Number, CPU time, directory, source, flags, object, list of files.
+        char *fields[7] = {NULL};
+        for (int n = 0; n < 7; n++)
             fields[n] = strsep(&line, "\t");
-        if (!fields[3])
+        if (!fields[5])
             continue;
         int found = source && same_source(source, fields[3]);
         for (int n = 1; n < argc && !source; n++)
             found |= same_source(argv[n], fields[3]);
-        if (found)
-            number = fields[0], cpu_us = fields[1];
+        int same_flags = !strcmp(fields[4], own_flags);
+        // A source may be compiled in several ways; the flags tell which.
+        if (found && (!number || same_flags)) {
+            number = fields[0], cpu_us = fields[1], lists = fields[6];
+            if (same_flags)
+                break;
+        }
     }
     if (!number)
         die("no recorded compile of", source ? source : argv[argc - 1]);
@@ -148,8 +157,8 @@ int main(int argc, char **argv) {
     char errors[PATH_BYTES];
     snprintf(errors, sizeof errors, RECORDING "/%s.err", number);
     copy(errors, 2);
-    if (dependencies)
-        deliver(number, "d", dependencies);
+    if (dependencies && lists)
+        deliver(number, "1", dependencies);
     deliver(number, "0", object);
     return 0;
 }

@@ -5,7 +5,6 @@ With a recording, a peer's server is real but the compiler it calls is replay.c;
 
 import glob
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -15,25 +14,13 @@ import net
 import projects
 import tool_kiln
 from common import Failed, Group
+from tool_kiln import free_port
 
 # icecc's daemons ask for their scheduler every few seconds.
 ICECC_SECONDS = 30
 # Names under which a client may ask for a compiler.
 COMPILERS = [prefix + name + suffix for prefix in ("", "x86_64-linux-gnu-") for name in ("gcc", "g++") for suffix in ("", "-12")] + ["cc", "c++"]
 INCLUDE_SERVER = "/usr/lib/python3/dist-packages/include_server"
-
-
-def free_port(count=1):
-    """First of `count` free ports in a row, below those that the kernel gives to clients."""
-    while True:
-        first = random.randrange(20000, 32000)
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
 
 
 def replay(recording, sleeps, empty, seen_at=None):
@@ -72,6 +59,9 @@ class Plain:
     def counted(self):
         return self.host.counted() if self.host else None
 
+    def host_of_farm(self):
+        return self.host
+
     def restart(self):
         """Forgets what a daemon of the tool knows; most have none."""
 
@@ -93,32 +83,37 @@ class Distcc(Plain):
     describe = "plain mode (preprocesses on the client), plain TCP"
     options = ""
 
-    def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1, fallback=False):
-        self.base, self.server, self.host, self.slots = opened(common.work(name)), Group(name + "-server"), net.Host(), slots
+    def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1, fallback=False, apart=False, cpus=None, client_cpus=None, delay_ms=0):
+        self.base, self.server, self.slots = opened(common.work(name)), Group(name + "-server"), slots
+        self.cpus, self.client_cpus = cpus, client_cpus
+        self.hosts = [net.Host() for _ in range(servers)] if apart else [net.Host(delay_ms)] * servers
+        self.host = self.hosts[0]
         path = projects.env()["PATH"]
         if recording:
             path = replay(recording, sleeps, empty) + ":" + path
         try:
-            self.ports = [3632 + n for n in range(servers)] if self.host.holder else [free_port() for _ in range(servers)]
-            self.procs = [self.serve(port, path) for port in self.ports]
-            hosts = " ".join(f"{self.host.address}:{port}/{slots}{self.options}" for port in self.ports)
+            first = 3632 if self.host.holder else free_port(servers)
+            ports = [(host, first + n) for n, host in enumerate(self.hosts)]
+            self.workers = [self.serve(host, port, path) for host, port in ports]
+            hosts = " ".join(f"{host.address}:{port}/{slots}{self.options}" for host, port in ports)
             self.env = projects.env(DISTCC_HOSTS=hosts, DISTCC_DIR=opened(self.base + "/state"), DISTCC_FALLBACK="1" if fallback else "0")
-            for port in self.ports:
-                common.wait_for("distccd", lambda: port_open(port, self.host))
+            for host, port in ports:
+                common.wait_for("distccd", lambda: port_open(port, host))
         except BaseException:
             self.stop()
             raise
 
-    def serve(self, port, path):
-        argv = ["distccd", "--no-detach", "--daemon", "--allow", "10.77.0.0/16", "--allow", "127.0.0.1", "--listen", self.host.address, "-p", str(port),
+    def serve(self, host, port, path):
+        argv = ["distccd", "--no-detach", "--daemon", "--allow", "10.77.0.0/16", "--allow", "127.0.0.1", "--listen", host.address, "-p", str(port),
                 "-j", str(self.slots), "--log-file", f"{self.base}/{port}.log", "-P", f"{self.base}/{port}.pid", "--enable-tcp-insecure", "--log-level", "error"]
         if os.geteuid() == 0:
             argv += ["--user", "distccd"]
-        return self.server.start(argv, projects.env(PATH=path), f"{self.base}/{port}.out", self.host)
+        return self.server.start(argv, projects.env(PATH=path), f"{self.base}/{port}.out", host, self.cpus)
 
     def stop(self):
         self.server.stop()
-        self.host.end()
+        for host in set(self.hosts):
+            host.end()
 
 
 class DistccLzo(Distcc):
@@ -150,7 +145,8 @@ class Pump(Distcc):
             if os.path.exists(path):
                 os.remove(path)
         argv = ["/usr/bin/python3", self.mended + "/include_server.py", "--port", socket_path, "--pid_file", pid_path, "-d1"]
-        self.include_server.start(argv, {**self.env, "PYTHONOPTIMIZE": "1", "PYTHONPATH": self.mended}, self.base + "/include.log")
+        self.include_server.start(argv, {**self.env, "PYTHONOPTIMIZE": "1", "PYTHONPATH": self.mended}, self.base + "/include.log",
+                                  cpus=self.client_cpus)
         common.wait_for("pump's include server", lambda: os.path.exists(pid_path) and os.path.exists(socket_path))
         with open(pid_path) as file:
             pid = file.read().strip()
@@ -195,21 +191,22 @@ class Icecc(Plain):
     # Where its jobs see the recording: they run inside the tarball.
     INSIDE = "/kiln-bench-recording"
 
-    def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1):
+    def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1, apart=False, cpus=None, client_cpus=None, delay_ms=0):
         if os.geteuid() != 0:
             raise Failed("icecc's daemons must start as root to use chroot")
         shutil.rmtree(common.work(name), ignore_errors=True)
         base = self.base = opened(common.work(name))
-        self.server, self.client, self.host = Group(name + "-server"), Group(name + "-client"), net.Host()
+        self.server, self.client, self.host, self.cpus = Group(name + "-server"), Group(name + "-client"), net.Host(delay_ms), cpus
+        self.hosts = [net.Host() for _ in range(servers)] if apart else [self.host] * servers
         try:
             tar = self.tarball(recording, sleeps, empty)
             self.net, self.port = f"kilnbench{os.getpid()}", 8765 if self.host.holder else free_port(2 + servers)
             self.scheduler = self.server.start(["icecc-scheduler", "-n", self.net, "-p", str(self.port), "-l", base + "/sched.log", "-vv"], projects.env(),
-                                               base + "/sched.out", self.host)
+                                               base + "/sched.out", self.host, cpus)
             # Not by a connection: one that is closed at once keeps this scheduler from the next ones.
             common.wait_for("icecc's scheduler", lambda: says(base + "/sched.log", "scheduler ready"))
-            self.remotes = [self.daemon(self.server, f"remote{n}", self.port + 10 + n, slots, [], self.host) for n in range(servers)]
-            self.daemon(self.client, "local", self.port + 9, 1, ["--no-remote"], None)
+            self.workers = [self.daemon(self.server, f"remote{n}", self.port + 10 + n, slots, [], host, cpus) for n, host in enumerate(self.hosts)]
+            self.daemon(self.client, "local", self.port + 9, 1, ["--no-remote"], None, client_cpus)
             self.env = projects.env(ICECC_TEST_SOCKET=base + "/local.sock", ICECC_VERSION=tar, ICECC_TEST_REMOTEBUILD="1")
             if servers == 1:
                 self.env["ICECC_PREFERRED_HOST"] = "remote0"
@@ -252,10 +249,10 @@ class Icecc(Plain):
                 count += file.read().count("Remote compilation completed with exit code 0")
         return count
 
-    def daemon(self, group, role, port, slots, more, host):
+    def daemon(self, group, role, port, slots, more, host, cpus):
         argv = ["iceccd", "-n", self.net, "-N", role, "-s", f"{self.host.address}:{self.port}", "-p", str(port), "-m", str(slots),
                 "-b", f"{self.base}/{role}", "-l", f"{self.base}/{role}.log", "-vv", *more]
-        return group.start(argv, projects.env(ICECC_TEST_SOCKET=f"{self.base}/{role}.sock"), f"{self.base}/{role}.out", host)
+        return group.start(argv, projects.env(ICECC_TEST_SOCKET=f"{self.base}/{role}.sock"), f"{self.base}/{role}.out", host, cpus)
 
     def groups(self):
         return [self.client]
@@ -263,7 +260,8 @@ class Icecc(Plain):
     def stop(self):
         self.client.stop()
         self.server.stop()
-        self.host.end()
+        for host in {self.host, *self.hosts}:
+            host.end()
 
 
 def says(log, text):

@@ -1,8 +1,9 @@
 //! Compiles that were recorded: what each gave and took. Knows no action.
 //!
 //! A recording is a directory. Its `index` has one line for each compile, of fields separated by tabs: a number, the CPU time
-//! of the compile in microseconds, its directory, its source as spelled, and its outputs as spelled, the object first. Beside
-//! it stand the outputs' bytes as `NUMBER.0`, `NUMBER.1`, ... and what it wrote to stderr as `NUMBER.err`.
+//! of the compile in microseconds, its directory, its source as spelled, a hash of its flags (for who knows no object's path),
+//! and its outputs as spelled: the object, and the list of files if one was made. Beside it stand the outputs' bytes as
+//! `NUMBER.0` and `NUMBER.1`, and what it wrote to stderr as `NUMBER.err`. Of two lines for one object the later counts.
 
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ impl Recording {
 
 fn record(dir: &Path, line: &str) -> anyhow::Result<(String, Record)> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [number, cpu_us, cwd, _source, spelled @ ..] = fields.as_slice() else { bail!("too few fields") };
+    let [number, cpu_us, cwd, _source, _flags, spelled @ ..] = fields.as_slice() else { bail!("too few fields") };
     let outputs: Vec<(String, PathBuf)> =
         spelled.iter().enumerate().map(|(n, path)| (absolute(cwd, path), dir.join(format!("{number}.{n}")))).collect();
     let object = outputs.first().context("no object")?.0.clone();
@@ -79,7 +80,7 @@ mod tests {
     #[test]
     fn a_compile_is_found_by_its_object() {
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("index"), "7\t1500\t/src/p\ta.c\t../o/a.o\ta.d\n").expect("written");
+        std::fs::write(dir.path().join("index"), "7\t1500\t/src/p\ta.c\tf0\t../o/a.o\ta.d\n").expect("written");
         let recording = Recording::open(dir.path()).expect("a recording");
         let record = recording.of_object("/src/o/a.o").expect("a record");
         assert_eq!(record.cpu, Duration::from_micros(1500));
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn a_bad_line_is_named() {
         let dir = tempfile::tempdir().expect("a directory");
-        for line in ["7\t1500\t/src\ta.c", "7\tlong\t/src\ta.c\ta.o", "7"] {
+        for line in ["7\t1500\t/src\ta.c\tf0", "7\tlong\t/src\ta.c\tf0\ta.o", "7"] {
             std::fs::write(dir.path().join("index"), line).expect("written");
             let error = Recording::open(dir.path()).expect_err("a bad line");
             assert!(format!("{error:#}").contains("7"), "{error:#}");

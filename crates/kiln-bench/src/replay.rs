@@ -187,7 +187,7 @@ mod tests {
 
     fn bench(empty: bool) -> Bench {
         let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("index"), "0\t2000\t/p\ta.c\ta.o\ta.d\n").expect("written");
+        fs::write(dir.path().join("index"), "0\t2000\t/p\ta.c\tf0\ta.o\ta.d\n").expect("written");
         for (name, bytes) in [("0.0", "object"), ("0.1", "a.o: a.c"), ("0.err", "warning")] {
             fs::write(dir.path().join(name), bytes).expect("written");
         }

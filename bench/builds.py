@@ -1,0 +1,134 @@
+"""Whole builds: recorded once with the real compiler, then run through a tool whose servers answer from that. Knows no family."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+
+import common
+import projects
+import record
+import tool_kiln
+
+# Of client and servers, where wall time is compared: one each.
+CLIENT_CORE, SERVER_CORE = min(1, os.cpu_count() - 1), 0
+RECORDER = os.path.join(common.ROOT, "target", "bench", "recordcc")
+# Directories of links by which a build finds a tool in the compiler's place.
+MASQUERADE = {"distcc": "/usr/lib/distcc", "icecc": "/usr/lib/icecc/bin", "ccache": "/usr/lib/ccache"}
+BUILD_SECONDS_MAX = 7200 if common.FULL else 900
+# What a kernel would take from the clock and the machine.
+FIXED = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER": "user", "KBUILD_BUILD_HOST": "host"}
+
+
+class Build:
+    """A project's whole build: make's arguments, and the file that comes out."""
+
+    def __init__(self, name, project, arguments, product):
+        self.name, self.project, self.arguments, self.product = name, project, arguments, product
+        self.directory = self.digest = None
+        self.units = 0
+
+    def prepare(self):
+        """A tree of its own, and all compiles recorded; `directory` is then that of the recording."""
+        self.tree = common.work("build", self.project)
+        self.directory = common.work("recording", "build-" + self.name)
+        if not os.path.exists(self.tree):
+            subprocess.run(["cp", "-a", projects.fetch(self.project), self.tree], check=True, timeout=300)
+        index = os.path.join(self.directory, "index")
+        if not os.path.exists(index + ".whole"):
+            shutil.rmtree(self.directory, ignore_errors=True)
+            links = common.work("recordcc", "gcc")
+            for name in ("gcc", "g++", "cc"):
+                shutil.copy(RECORDER, os.path.join(os.path.dirname(links), name))
+            os.makedirs(self.directory)
+            self.clean()
+            self.make(os.path.dirname(links), {"KILN_BENCH_RECORDING": self.directory}, os.cpu_count(), None)
+            self.settle(index)
+        with open(index) as file:
+            self.units = len(file.readlines())
+        with open(index + ".whole") as file:
+            self.digest = file.read()
+
+    def settle(self, index):
+        """Of two compiles of one object the later counts; the product's digest says that the recording is whole."""
+        with open(index) as file:
+            lines = {line.split("\t", 1)[0]: line for line in file}
+        with open(index, "w") as file:
+            file.writelines(lines.values())
+        with open(index + ".whole", "w") as file:
+            file.write(self.product_digest())
+
+    def objects(self):
+        """All objects that the build compiles, as it spells them."""
+        with open(os.path.join(self.directory, "index")) as file:
+            return sorted(line.rstrip("\n").split("\t")[5] for line in file)
+
+    @property
+    def group(self):
+        """What `tools.replay` names its compiler by."""
+        return self
+
+    def product_digest(self):
+        with open(os.path.join(self.tree, self.product), "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
+    def clean(self):
+        subprocess.run(["make", "-s", "clean"], cwd=self.tree, env={**projects.env(), **FIXED}, check=True, timeout=300, capture_output=True)
+
+    def make(self, links, env, jobs, core):
+        """Builds with `links` first in PATH; (wall s, CPU s of make and all it waited for)."""
+        base = projects.env()
+        full = {**base, **env, **FIXED, "PATH": (links + ":" if links else "") + base["PATH"]}
+        pinned = ["taskset", "-c", str(core)] if core is not None else []
+        log = common.work("build.log")
+        start = time.monotonic()
+        with open(log, "wb") as out:
+            proc = subprocess.Popen([*pinned, "make", f"-j{jobs}", *self.arguments], cwd=self.tree, env=full, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                    start_new_session=True)
+        status, usage = wait(proc, BUILD_SECONDS_MAX)
+        if status:
+            raise common.Failed(f"make fails: {record.last_line(log)}")
+        return time.monotonic() - start, usage.ru_utime + usage.ru_stime
+
+    def run(self, name, tool, jobs, core):
+        """One clean build through a tool: (wall s, client CPU s, share of its core that the servers were busy)."""
+        self.clean()
+        server = getattr(getattr(tool, "farm", None), "group", None) or getattr(tool, "server", None)
+        before, busy = sum(group.cpu_ms() for group in tool.groups()), server.cpu_ms() if server else 0
+        wall, cpu = self.make(links_of(name, tool), tool.env, jobs, core)
+        cpu += (sum(group.cpu_ms() for group in tool.groups()) - before) / 1e3
+        if self.product_digest() != self.digest:
+            raise common.Failed(f"{self.product} differs from that of a plain build")
+        return wall, cpu, (server.cpu_ms() - busy) / 1e3 / wall if server else 0.0
+
+
+def wait(proc, seconds):
+    """Awaits a process: its exit status and usage; it and all it started are ended after a time."""
+    end = time.monotonic() + seconds
+    while True:
+        pid, status, usage = os.wait4(proc.pid, os.WNOHANG)
+        if pid:
+            proc.returncode = os.waitstatus_to_exitcode(status)
+            return proc.returncode, usage
+        if time.monotonic() > end:
+            os.killpg(proc.pid, 9)
+            proc.wait()
+            raise common.Failed(f"not done after {seconds} s")
+        time.sleep(0.005)
+
+
+def links_of(name, tool):
+    """The directory that stands for the compilers; None for the compiler itself."""
+    if name.startswith("kiln"):
+        links = common.work("kiln-links")
+        if not os.path.exists(links):
+            subprocess.run([tool_kiln.KILN, "links", links], check=True, timeout=30, env=tool.env, capture_output=True)
+        return links
+    return next((links for tool_name, links in MASQUERADE.items() if name.startswith(tool_name)), None)
+
+
+BUILDS = {
+    "haproxy": Build("haproxy", "haproxy", [word for word in projects.HAPROXY if word != "V=1"], "haproxy"),
+    "kernel": Build("kernel", "linux", ["vmlinux"], "vmlinux"),
+}

@@ -1,0 +1,99 @@
+"""Whole builds on simulated farms: servers answer each compile after the time that it took when it was recorded."""
+
+import builds
+import common
+import net
+import tool_kiln
+import tools
+
+ROUNDS = 10 if common.FULL else common.rounds(5)
+# Farm size: servers and slots of each.
+FARMS = {8: (1, 8), 64: (2, 32), 512: (16, 32)}
+# Links tried with the middle farm: rate, and delay each way in ms.
+LINKS = [("100mbit", 1), ("1gbit", 1), ("1gbit", 20)] if common.FULL else [("100mbit", 1), ("1gbit", 20)]
+LINK_ROUNDS = min(ROUNDS, 5 if common.FULL else 3)
+PLAIN_ROUNDS = 3 if common.FULL else 1
+# A share of the servers' core beyond which the farm, not the client, may be what is measured.
+BOUND = 0.8
+
+
+def measure(results):
+    results.note("make -j (farm's cores + 2), nothing built before; the client (make, wrappers, daemon, link) on one core, all servers on another. Servers are "
+                 "real, their compiler sleeps the CPU time of the recorded compile and answers with its result: no server compiles. client_cpu is that of make and "
+                 "all below it and of the client's daemons. The product (haproxy, vmlinux) must be that of a plain build to the byte. "
+                 f"farm_busy is the share of the servers' core in use: over {BOUND} the row is farm-bound. No cache; farms are warm (one build before); "
+                 "kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
+                 "gcc: the plain build on the client's core alone, -j1.")
+    for build in builds.BUILDS.values():
+        if build.name == "kernel" and not common.FULL:
+            results.note("The kernel's whole defconfig: only with FULL=1.")
+            continue
+        build.prepare()
+        plain = tools.Plain()
+        chosen = common.chosen_tools()
+        if not chosen or "gcc" in chosen:
+            values = [build.run("gcc", plain, 1, builds.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)]
+            add(results, f"{build.name}, this core alone", "gcc", values)
+        for size in FARMS:
+            compare(results, build, f"{build.name}, {size} cores", size, None, ROUNDS)
+        for rate, delay in LINKS if net.isolate() else []:
+            compare(results, build, f"{build.name}, 64 cores, {rate}/s, {delay} ms", 64, (rate, delay), LINK_ROUNDS)
+
+
+def makers(build, size, tag, delay):
+    servers, slots = FARMS[size]
+    settings = {"sleeps": True, "cpus": {builds.SERVER_CORE}, "delay_ms": delay}
+    client = {builds.CLIENT_CORE}
+    # icecc's daemons each unpack the tarball with all that was recorded: one of them has all the slots.
+    return {
+        "kiln": lambda: tool_kiln.Kiln(tag + "k", tool_kiln.Farm(tag + "k", build, workers=servers, slots=slots, **settings), cpus=client),
+        "distcc-pump": lambda: tools.Pump(tag + "p", build, servers=servers, slots=slots, client_cpus=client, **settings),
+        "distcc": lambda: tools.Distcc(tag + "d", build, servers=servers, slots=slots, **settings),
+        "icecc": lambda: tools.Icecc(tag + "i", build, servers=1, slots=size, client_cpus=client, **settings)}
+
+
+def compare(results, build, case, size, link, rounds):
+    running, found = {}, {}
+    try:
+        for name, make in makers(build, size, f"b{build.name}{size}", link[1] if link else 0).items():
+            if common.chosen_tools() and name not in common.chosen_tools():
+                continue
+            try:
+                running[name] = make()
+                if link:
+                    running[name].host_of_farm().limit(link[0])
+                build.run(name, running[name], size + 2, builds.CLIENT_CORE)
+                found[name] = []
+            except (common.Failed, OSError) as error:
+                drop(results, case, name, error, running)
+        for _ in range(rounds):
+            for name in list(running):
+                try:
+                    if running[name].fresh_after_changes:
+                        running[name].restart()
+                    found[name].append(build.run(name, running[name], size + 2, builds.CLIENT_CORE))
+                except common.Failed as error:
+                    drop(results, case, name, error, running)
+                    found.pop(name)
+    finally:
+        for tool in running.values():
+            tool.stop()
+    for name, values in found.items():
+        add(results, case, name, values)
+        if name != "kiln" and "kiln" in found:
+            for at, metric in ((0, "wall"), (1, "client_cpu")):
+                results.compare(case, metric, [value[at] for value in found["kiln"]], [value[at] for value in values], "kiln", name)
+
+
+def drop(results, case, name, error, running):
+    results.error(case, name, error)
+    tool = running.pop(name, None)
+    if tool:
+        tool.stop()
+
+
+def add(results, case, name, values):
+    for at, (metric, unit) in enumerate((("wall", "s"), ("client_cpu", "s"), ("farm_busy", "of 1"))):
+        results.add(case, name, metric, unit, [value[at] for value in values])
+    if values and sorted(value[2] for value in values)[len(values) // 2] > BOUND:
+        results.note(f"farm-bound: {case}, {name}.")

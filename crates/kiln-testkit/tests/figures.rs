@@ -1,0 +1,55 @@
+//! Compares every figure of README's table with `bench/results/latest.json`, from which it must come. Knows no measurement.
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BEGIN: &str = "<!-- figures: written by bench/report.py -->";
+const END: &str = "<!-- end of figures -->";
+/// README shows three digits.
+const ROUNDING: f64 = 0.006;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("a root").to_owned()
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.trim().trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// The median of a record: what names it stands in the row's comment.
+fn median(records: &[Value], names: &[&str; 3], tool: &str) -> Option<f64> {
+    let [family, case, metric] = names;
+    let found = records.iter().find(|record| {
+        record["family"] == *family && record["case"] == *case && record["metric"] == *metric && record["tool"] == tool
+    });
+    found.and_then(|record| record["median"].as_f64())
+}
+
+#[test]
+fn every_figure_in_the_readme_was_measured() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let latest = fs::read_to_string(root().join("bench/results/latest.json")).expect("latest.json");
+    let latest: Value = serde_json::from_str(&latest).expect("JSON");
+    let records = latest["records"].as_array().expect("records");
+    let figures = readme.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).expect("README.md has its figures").0;
+    let mut rows = figures.lines().filter(|line| line.starts_with('|'));
+    let tools = cells(rows.next().expect("a head"));
+    let mut compared = 0;
+    for row in rows.filter(|row| !row.starts_with("|---")) {
+        let cells = cells(row);
+        let named = cells[0].split_once("<!-- ").and_then(|(_, rest)| rest.split_once(" -->")).expect("what the row shows").0;
+        let names: Vec<&str> = named.split("; ").collect();
+        let names: &[&str; 3] = names.as_slice().try_into().expect("family, case and metric");
+        for (tool, cell) in tools.iter().zip(&cells).skip(1).filter(|(_, cell)| !cell.is_empty()) {
+            let shown: f64 = cell.replace(',', "").parse().unwrap_or_else(|_| panic!("{named}, {tool}: {cell:?} is no number"));
+            let measured = median(records, names, tool).unwrap_or_else(|| panic!("{named}, {tool}: not in latest.json"));
+            assert!((shown - measured).abs() <= measured.abs() * ROUNDING, "{named}, {tool}: README says {shown}, latest.json {measured}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "README.md quotes no figure");
+    for link in figures.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(path, _)| path) {
+        assert!(root().join(link).is_file(), "README.md shows {link}, which does not exist");
+    }
+}
