@@ -29,9 +29,35 @@ def rounds(count):
 RUNNING = set()
 
 
+class Budget:
+    """The time a family has got, so that all of them together end when they are said to; FULL=1 knows none."""
+
+    def __init__(self, seconds):
+        self.end = None if FULL else time.monotonic() + seconds
+
+    def share(self, of):
+        """One of `of` equal parts of what is left."""
+        part = Budget(0)
+        part.end = self.end and time.monotonic() + max(0, self.end - time.monotonic()) / of
+        return part
+
+    def rounds(self, count, results, case):
+        """Numbers of rounds, fewer than `count` where the time is over; the report says so."""
+        for number in range(count):
+            if number and self.end and time.monotonic() > self.end:
+                results.note(f"{case}: {number} of {count} rounds: the family's time was over.")
+                return
+            yield number
+
+
 def chosen_tools():
     """TOOLS=a,b: the only tools to measure, for a quick look; empty: all."""
     return [name for name in (os.environ.get("TOOLS") or "").split(",") if name]
+
+
+# Seconds of each family: 44 minutes in all. A machine of two cores with nothing else to do needs less.
+BUDGETS = {"wrapper": 75, "dispatch": 780, "hit": 330, "scan": 200, "failure": 360, "cache": 90, "sched": 60, "build": 600, "costs": 150}
+BUDGET_SECONDS = 300
 
 
 class Failed(Exception):
@@ -230,6 +256,7 @@ class Results:
 
     def __init__(self, family):
         self.family = family
+        self.budget = Budget(BUDGETS.get(family, BUDGET_SECONDS))
         # Whether all of it was measured.
         self.complete = True
         self.records, self.ratios, self.errors, self.notes = [], [], [], []

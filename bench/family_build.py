@@ -1,17 +1,20 @@
 """Whole builds on simulated farms: servers answer each compile after the time that it took when it was recorded."""
 
+import subprocess
+
 import builds
 import common
 import net
 import tool_kiln
 import tools
 
-ROUNDS = 10 if common.FULL else common.rounds(5)
 # Farm size: servers and slots of each.
 FARMS = {8: (1, 8), 64: (2, 32), 512: (16, 32)}
+# Pairs for each; what a small farm takes is its compilers' sleep, which hardly varies.
+ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {64: 10, 8: 3, 512: 4}.items()}
 # Links tried with the middle farm: rate, and delay each way in ms.
 LINKS = [("100mbit", 1), ("1gbit", 1), ("1gbit", 20)] if common.FULL else [("100mbit", 1), ("1gbit", 20)]
-LINK_ROUNDS = min(ROUNDS, 5 if common.FULL else 3)
+LINK_ROUNDS = 5 if common.FULL else common.rounds(3)
 PLAIN_ROUNDS = 3 if common.FULL else 1
 # A share of the servers' core beyond which the farm, not the client, may be what is measured.
 BOUND = 0.8
@@ -34,10 +37,15 @@ def measure(results):
         if not chosen or "gcc" in chosen:
             values = [build.run("gcc", plain, 1, builds.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)]
             add(results, f"{build.name}, this core alone", "gcc", values)
-        for size in FARMS:
-            compare(results, build, f"{build.name}, {size} cores", size, None, ROUNDS)
-        for rate, delay in LINKS if net.isolate() else []:
-            compare(results, build, f"{build.name}, 64 cores, {rate}/s, {delay} ms", 64, (rate, delay), LINK_ROUNDS)
+        todo = [(f"{build.name}, {size} cores", size, None, rounds) for size, rounds in ROUNDS.items()]
+        if net.isolate():
+            todo += [(f"{build.name}, 64 cores, {rate}/s, {delay} ms", 64, (rate, delay), LINK_ROUNDS) for rate, delay in LINKS]
+        else:
+            results.error(build.name, "links", "needs network namespaces")
+        for number, (case, size, link, rounds) in enumerate(todo):
+            # The first, of which the most is wanted, gets half.
+            budget = results.budget.share(2 if number == 0 else len(todo) - number)
+            compare(results, build, case, size, link, (rounds, budget))
 
 
 def makers(build, size, tag, delay):
@@ -64,17 +72,18 @@ def compare(results, build, case, size, link, rounds):
                     running[name].host_of_farm().limit(link[0])
                 build.run(name, running[name], size + 2, builds.CLIENT_CORE)
                 found[name] = []
-            except (common.Failed, OSError) as error:
+            except (common.Failed, OSError, subprocess.SubprocessError) as error:
                 drop(results, case, name, error, running)
-        for _ in range(rounds):
+        for _ in rounds[1].rounds(rounds[0], results, case):
             for name in list(running):
                 try:
                     if running[name].fresh_after_changes:
                         running[name].restart()
                     found[name].append(build.run(name, running[name], size + 2, builds.CLIENT_CORE))
-                except common.Failed as error:
+                except (common.Failed, OSError, subprocess.SubprocessError) as error:
                     drop(results, case, name, error, running)
-                    found.pop(name)
+                    # What it did until then stands in the report, without a ratio.
+                    add(results, case, name, found.pop(name))
     finally:
         for tool in running.values():
             tool.stop()

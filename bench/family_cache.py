@@ -93,7 +93,7 @@ def client(argv):
 
 def rounds(results, case, batch, requests, servers):
     rates, cpu, busy = ({name: [] for name in servers} for _ in range(3))
-    for _ in range(ROUNDS):
+    for _ in results.budget.rounds(ROUNDS, results, case):
         for name, server in list(servers.items()):
             before = server.group.cpu_ms()
             try:

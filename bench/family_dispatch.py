@@ -7,6 +7,7 @@ import tool_kiln
 import tools
 
 ROUNDS = common.rounds(10)
+EMPTY_ROUNDS = common.rounds(5)
 # As a build runs them, and one at a time for the wait of a single unit.
 JOBS = 8
 # One unit in so many is run alone.
@@ -25,14 +26,19 @@ NOTES = (
 def measure(results):
     for note in NOTES:
         results.note(note)
-    for group in projects.GROUPS.values():
-        recording = record.Recording(group)
-        results.add(group.name, "gcc", "compile_cpu", "ms/TU", [unit.compile_cpu_ms for unit in group.units])
-        Dispatch(results, recording).run()
+    projects.each_group(results, measure_group)
+
+
+def measure_group(results, group, budget):
+    recording = record.Recording(group)
+    results.add(group.name, "gcc", "compile_cpu", "ms/TU", [unit.compile_cpu_ms for unit in group.units])
+    Dispatch(results, recording, budget).run()
 
 
 # Tools that remember nothing between two units: all states cost them the same.
 FORGETFUL = ("distcc", "distcc-lzo", "icecc")
+# Variants of a tool that is measured anyway: of the first group alone, and never one unit at a time.
+VARIANTS = ("kiln, no TLS", "distcc-lzo")
 
 
 def contestants(recording, empty):
@@ -44,19 +50,24 @@ def contestants(recording, empty):
     }
     for name, kind in (("distcc-pump", tools.Pump), ("distcc", tools.Distcc), ("distcc-lzo", tools.DistccLzo), ("icecc", tools.Icecc)):
         makers[name] = lambda name=name, kind=kind: kind(f"d-{name}-{suffix}", recording, empty=empty)
-    return {name: make for name, make in makers.items() if wanted(name, empty)}
+    return {name: make for name, make in makers.items() if wanted(name, recording.group, empty)}
 
 
-def wanted(name, empty):
+def wanted(name, group, empty):
     """Empty objects show what is left of the cost without the output's bytes; TOOLS=a,b measures fewer, for a quick look."""
     chosen = common.chosen_tools()
-    return (not chosen or name in chosen) and not (empty and not common.FULL and name in FORGETFUL)
+    if chosen:
+        return name in chosen
+    if common.FULL:
+        return True
+    return not (empty and name in FORGETFUL) and not (name in VARIANTS and group is not next(iter(projects.GROUPS.values())))
 
 
 class Dispatch:
     """One group through all tools and states."""
 
-    def __init__(self, results, recording):
+    def __init__(self, results, recording, budget):
+        self.budget = budget
         self.results, self.recording, self.group = results, recording, recording.group
         self.tools, self.rounds = {}, {}
         self.changes = {"touched": projects.sources(self.group.units), "header": projects.header(self.group)}
@@ -68,13 +79,14 @@ class Dispatch:
     def states(self, empty):
         try:
             self.start(empty)
-            for _ in range(ROUNDS):
+            what = f"{self.group.name}{', empty objects' if empty else ''}"
+            for _ in self.budget.rounds(EMPTY_ROUNDS if empty else ROUNDS, self.results, what):
                 if empty:
                     self.each("warm, empty objects", empty=True)
                 else:
                     self.changing()
                     self.each("warm")
-                    self.each("alone", jobs=1, chosen=range(0, self.recording.first, ALONE_STEP))
+                    self.each("alone", [name for name in self.tools if name not in VARIANTS], jobs=1, chosen=range(0, self.recording.first, ALONE_STEP))
         finally:
             for tool in self.tools.values():
                 tool.stop()

@@ -31,13 +31,13 @@ def measure(results):
     if not common.FULL:
         results.note("Only with FULL=1: " + ", ".join(f"{tool} {case}" for tool, case in sorted(LONG)) + ": they wait for minutes.")
     source = slow_source()
-    for case in CASES:
-        for name, make in makers(case).items():
-            if (name, case) in LONG and not common.FULL:
-                continue
-            attempt(results, case, name, lambda: rounds(results, case, name, make, source))
-    for name in ("kiln", "icecc"):
-        attempt(results, "coordinator", name, lambda: coordinator(results, name, makers("coordinator")[name], source))
+    chosen = common.chosen_tools()
+    todo = [(case, name) for case in [*CASES, "coordinator"] for name in makers(case) if (not chosen or name in chosen)
+            and (common.FULL or (name, case) not in LONG) and (name, case) != ("distcc", "coordinator")]
+    for number, (case, name) in enumerate(todo):
+        act = coordinator if case == "coordinator" else rounds
+        budget = results.budget.share(len(todo) - number)
+        attempt(results, case, name, lambda: act(results, case, name, makers(case)[name], source, budget))
 
 
 def attempt(results, case, name, act):
@@ -64,10 +64,10 @@ def slow_source():
     return os.path.dirname(path)
 
 
-def rounds(results, case, name, make, source):
+def rounds(results, case, name, make, source, budget):
     found = {"undisturbed": [], "total": [], "stalled": [], "next": []}
     reference = compile_once(source, [], projects.env())[1]
-    for _ in range(ROUNDS):
+    for _ in budget.rounds(ROUNDS, results, f"{case}, {name}"):
         tool = make()
         try:
             compile_once(source, tool.prefix, tool.env)
@@ -78,7 +78,10 @@ def rounds(results, case, name, make, source):
                 stalled = max(0.0, total - undisturbed)
             else:
                 watch = Watch(tool, case)
-                total, data = compile_once(source, tool.prefix, tool.env)
+                try:
+                    total, data = compile_once(source, tool.prefix, tool.env)
+                finally:
+                    watch.over = True
                 stalled = watch.finish()
             following, after = compile_once(source, tool.prefix, tool.env)
         finally:
@@ -205,10 +208,10 @@ def below(pid, parents):
     return found
 
 
-def coordinator(results, name, make, source):
+def coordinator(results, case, name, make, source, budget):
     """The scheduler dies while units run, two at a time."""
     undisturbed, slowest = [], []
-    for _ in range(ROUNDS):
+    for _ in budget.rounds(ROUNDS, results, f"{case}, {name}"):
         tool = make()
         try:
             compile_once(source, tool.prefix, tool.env)
@@ -216,8 +219,8 @@ def coordinator(results, name, make, source):
             slowest.append(max(pairs(tool, source, (getattr(tool, "farm", None) or tool).scheduler)))
         finally:
             tool.stop()
-    results.add("coordinator", name, "undisturbed", "s", undisturbed)
-    results.add("coordinator", name, "slowest", "s", slowest)
+    results.add(case, name, "undisturbed", "s", undisturbed)
+    results.add(case, name, "slowest", "s", slowest)
 
 
 def pairs(tool, source, victim):

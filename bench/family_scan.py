@@ -17,20 +17,27 @@ def measure(results):
     results.note("kiln's figures are its scanner's own, by thread CPU time: first (nothing known, one process for the project), "
                  "in a row (all units again, every header known), repeated (the same unit at once again: its answer is remembered). "
                  "The daemon's checks that no file changed come on top and are part of the dispatch family.")
-    for group in projects.GROUPS.values():
-        project, units = group.name, group.load()
-        gcc, scans = {name: [] for name in GCC_FORMS}, {"first": [], "in a row": [], "repeated": []}
-        clang = {"preprocess-minimized-sources": [], "preprocess": []}
-        for _ in range(ROUNDS):
-            for name, values in kiln_scan(units).items():
-                scans[name].append(values)
-            for mode, values in clang.items():
-                values.append(scan_deps(units, mode))
-            for name, words in GCC_FORMS.items():
-                gcc[name].append(by_gcc(units, words))
-        report(results, project, gcc, scans, clang)
-        for line in lists(units):
-            results.note(f"{project}: {line}")
+    projects.each_group(results, measure_group)
+
+
+def measure_group(results, group, budget):
+    project, units = group.name, group.units
+    gcc, scans = {name: [] for name in GCC_FORMS}, {"first": [], "in a row": [], "repeated": []}
+    clang = {"preprocess-minimized-sources": [], "preprocess": []}
+    for _ in budget.rounds(ROUNDS, results, project):
+        for name, values in kiln_scan(units).items():
+            scans[name].append(values)
+        for mode in list(clang):
+            try:
+                clang[mode].append(scan_deps(units, mode))
+            except (common.Failed, OSError) as error:
+                results.error(project, f"clang-scan-deps-14 {mode}", error)
+                clang.pop(mode)
+        for name, words in GCC_FORMS.items():
+            gcc[name].append(by_gcc(units, words))
+    report(results, project, gcc, scans, clang)
+    for line in lists(units):
+        results.note(f"{project}: {line}")
 
 
 def report(results, project, gcc, scans, clang):

@@ -33,7 +33,8 @@ def measure(results):
 
 def rounds(results, farm, batch, requests):
     rates, cpu = [], []
-    for _ in range(ROUNDS):
+    case = f"{batch} at a time"
+    for _ in results.budget.rounds(ROUNDS, results, case):
         before = common.process_ms(farm.scheduler.pid)
         argv = [tool_kiln.LOAD, "--address", farm.address, "--token", farm.dir + "/user.token", "--ca", farm.dir + "/ca.pem", "--clients", str(CLIENTS),
                 "--requests", str(requests), "scheduler", "--batch", str(batch)]
@@ -43,6 +44,5 @@ def rounds(results, farm, batch, requests):
         told = json.loads(done.stdout)
         rates.append(told["served"] / told["seconds"])
         cpu.append((common.process_ms(farm.scheduler.pid) - before) * 1e3 / told["served"])
-    case = f"{batch} at a time"
     results.add(case, "kiln", "grants_per_s", "1/s", rates)
     results.add(case, "kiln", "scheduler_cpu", "us/grant", cpu)

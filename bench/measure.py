@@ -5,12 +5,14 @@ import datetime
 import importlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 import common
 import net
@@ -18,6 +20,7 @@ import projects
 import tools
 
 FAMILIES = ["wrapper", "dispatch", "hit", "scan", "failure", "cache", "sched", "build", "costs"]
+
 
 def load(path):
     try:
@@ -44,19 +47,35 @@ def commit():
 def measured(family):
     """Results of one family; what a family could not do at all is one of its errors."""
     results = common.Results(family)
-    print(f"== {family}", flush=True)
-    start = time.monotonic()
+    start, own, all_of = time.monotonic(), spent(), busy()
     try:
         importlib.import_module(f"family_{family}").measure(results)
-    except (common.Failed, subprocess.SubprocessError, OSError) as error:
-        results.error("all", "bench", error)
     except common.Ended as error:
         results.error("all", "bench", error)
         results.complete = False
+    except Exception as error:  # pylint: disable=broad-except
+        # Whatever a family stumbles over, the others are measured.
+        traceback.print_exc()
+        results.error("all", "bench", f"{error.__class__.__name__}: {error}")
     finally:
         common.stop_all()
-    results.note(f"Took {time.monotonic() - start:.0f} s; load average at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
+    seconds, own, all_of = time.monotonic() - start, spent() - own, busy() - all_of
+    results.run = {"commit": commit(), "date": f"{datetime.date.today():%Y-%m-%d}", "seconds": round(seconds), "cpu_seconds": round(own),
+                   "others": round(max(0.0, all_of - own) / seconds / os.cpu_count(), 3), "full": common.FULL}
     return results
+
+
+def spent():
+    """CPU seconds of the bench and all that it started and that has ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def busy():
+    """CPU seconds that this machine was not idle since its start, time that its host took from it included."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def end(*_):
@@ -69,7 +88,18 @@ def replace_family(result, found):
     for key in ("records", "ratios", "errors", "notes"):
         kept = [row for row in result.get(key, []) if row["family"] != found.family]
         result[key] = kept + getattr(found, key)
+    result.setdefault("runs", {})[found.family] = found.run
     return result
+
+
+def fetch():
+    """All sources; a family that needs one that cannot be had says so itself."""
+    for name, act in [*((group.name, group.fetch) for group in projects.GROUPS.values()), ("distcc", lambda: projects.fetch("distcc"))]:
+        print(f"== sources of {name}", flush=True)
+        try:
+            act()
+        except (common.Failed, subprocess.SubprocessError, OSError) as error:
+            print(f"  {name} cannot be fetched: {error}", flush=True)
 
 
 def main():
@@ -83,22 +113,29 @@ def main():
     latest = os.path.join(common.RESULTS, "latest.json")
     today = os.path.join(common.RESULTS, f"{datetime.date.today():%Y-%m-%d}-{common.machine()['name']}.json")
     signal.signal(signal.SIGTERM, end)
+    start = time.monotonic()
     try:
-        for group in projects.GROUPS.values():
-            group.fetch()
-        projects.fetch("distcc")
+        fetch()
         net.isolate()
         head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
-        for family in wanted:
+        for number, family in enumerate(wanted):
+            print(f"== {family} ({number + 1} of {len(wanted)}); {elapsed(start)} since the start", flush=True)
             found = measured(family)
             for path in (today, latest):
                 save(path, replace_family({**load(path), **head}, found))
+            print(f"   {family}: {elapsed(time.monotonic() - found.run['seconds'])}, {found.run['cpu_seconds']} s of CPU, {len(found.records)} records, "
+                  f"{len(found.errors)} errors; {elapsed(start)} since the start", flush=True)
             if not found.complete:
                 sys.exit(1)
     finally:
         common.stop_all()
         if own:
             shutil.rmtree(os.environ["KILN_BENCH_WORK"], ignore_errors=True)
+
+
+def elapsed(since):
+    seconds = round(time.monotonic() - since)
+    return f"{seconds // 60} min {seconds % 60:02} s"
 
 
 if __name__ == "__main__":

@@ -133,6 +133,17 @@ GROUPS = {
 }
 
 
+def each_group(results, act):
+    """Calls `act` with the results, each group and its share of the time; what fails in one group is an error of the report."""
+    for number, group in enumerate(GROUPS.values()):
+        try:
+            group.fetch()
+            group.load()
+            act(results, group, results.budget.share(len(GROUPS) - number))
+        except (common.Failed, subprocess.SubprocessError, OSError) as error:
+            results.error(group.name, "bench", error)
+
+
 class Change:
     """Changes files by one byte at a time: a comment at their end, so that the objects stay what they were."""
 

@@ -11,6 +11,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.environ.get("KILN_BENCH_RESULTS") or os.path.join(ROOT, "bench", "results")
 TITLES = {"wrapper": "Start costs", "dispatch": "Remote compiles: the client's CPU", "hit": "Cache hits", "scan": "Finding inputs", "build": "Whole builds on simulated farms",
           "failure": "Lost servers", "cache": "Cache service", "sched": "Scheduler", "costs": "What kiln costs beside"}
+# Share of the machine's CPU that processes outside the bench may have had; what the kernel does for a wire counts as theirs.
+OTHERS_MAX = 0.15
 # Of a metric not named here a lower figure is better, or it only describes.
 HIGHER_IS_BETTER = {"blobs_per_s", "grants_per_s", "tu_per_s"}
 # Colours of the tools; kiln's is the first.
@@ -27,6 +29,12 @@ README_ROWS = [
     ("a server is killed in a compile: seconds until it runs again", "failure", "killed", "stalled"),
 ]
 BEGIN, END = "<!-- figures: written by bench/report.py -->\n", "<!-- end of figures -->\n"
+
+
+def is_busy(result, family):
+    """Whether others used the machine while a family was measured."""
+    run = result.get("runs", {}).get(family)
+    return not run or run["others"] > OTHERS_MAX
 
 
 def number(value):
@@ -51,6 +59,10 @@ def family_text(result, family):
         return [row for row in result.get(key, []) if row["family"] == family]
 
     lines = [f"## {TITLES.get(family, family)} (`make bench WHAT={family}`)", ""]
+    run = result.get("runs", {}).get(family)
+    if run:
+        lines += [f"Commit {run['commit']}, {run['date']}: {run['seconds']} s, {run['cpu_seconds']} s of CPU; other work took {run['others']:.0%} of the machine."
+                  + (" **To be measured anew: the machine was busy.**" if is_busy(result, family) else ""), ""]
     for note in rows_of("notes"):
         lines += [note["text"], ""]
     records = rows_of("records")
@@ -196,9 +208,13 @@ def readme_figures(result):
     if not rows:
         return ""
     machine = result["machine"]
-    text = [f"Medians of one run of `make bench` on {machine['cores']} cores of {machine['cpu']}, {machine['system']}, commit {result['commit']}; "
+    busy = [name for name in unique(row[0].split("<!-- ")[1].split(";")[0] for row in rows) if is_busy(result, name)]
+    text = [f"Medians of `make bench` on {machine['cores']} cores of {machine['cpu']}, {machine['system']}, commit {result['commit']}; "
             "only ratios within one run mean anything. Conditions, spreads, peers' configurations and the rows in which kiln is not the best: "
-            "[bench/results/latest.md](bench/results/latest.md).", "", *table(["", *README_TOOLS], rows), ""]
+            "[bench/results/latest.md](bench/results/latest.md)."]
+    if busy:
+        text += ["", f"**To be measured anew: the machine was busy with other work during {', '.join(busy)}.**"]
+    text += ["", *table(["", *README_TOOLS], rows), ""]
     for file, title, _ in plots(result):
         text += [f"![{title}](bench/results/{file})", ""]
     return "\n".join(text)

@@ -44,7 +44,10 @@ fn every_figure_in_the_readme_was_measured() {
         for (tool, cell) in tools.iter().zip(&cells).skip(1).filter(|(_, cell)| !cell.is_empty()) {
             let shown: f64 = cell.replace(',', "").parse().unwrap_or_else(|_| panic!("{named}, {tool}: {cell:?} is no number"));
             let measured = median(records, names, tool).unwrap_or_else(|| panic!("{named}, {tool}: not in latest.json"));
-            assert!((shown - measured).abs() <= measured.abs() * ROUNDING, "{named}, {tool}: README says {shown}, latest.json {measured}");
+            assert!(
+                (shown - measured).abs() <= measured.abs() * ROUNDING,
+                "{named}, {tool}: README says {shown}, latest.json {measured}"
+            );
             compared += 1;
         }
     }

@@ -143,6 +143,15 @@ impl Home {
         let stats: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
         stats["hits"]["local"].as_u64().expect("a number")
     }
+
+    /// Compiles until a result was found: it is kept after its wrapper was answered, and a daemon that has just started may not have it yet.
+    fn compile_until_hit(&self) {
+        let before = self.hits();
+        await_for("a hit", START_MAX, || {
+            self.compile(&mut Command::new(binary("kiln")));
+            (self.hits() > before).then_some(())
+        });
+    }
 }
 
 /// Ends a daemon and awaits that it is gone.
@@ -191,13 +200,12 @@ fn a_hit_costs_the_daemon_what_it_did() {
     let (home, kiln, kilnd) = (Home::new(), binary("kiln"), binary("kilnd"));
     // Without valgrind, which is slow at what only the first compile does.
     let plain = home.daemon(Command::new(&kilnd).arg("daemon"));
-    for _ in 0..2 {
-        home.compile(&mut Command::new(&kiln));
-    }
+    home.compile_until_hit();
     end(plain);
     let daemon = home.daemon(callgrind(&kilnd, &["--instr-atstart=no"]).arg("daemon"));
+    // The first finds the compiler, the second is scanned, the third is known.
     for _ in 0..3 {
-        home.compile(&mut Command::new(&kiln));
+        home.compile_until_hit();
     }
     let before = home.hits();
     let switch = Command::new("callgrind_control").args(["-i", "on", &daemon.id().to_string()]).output().expect("it runs");
