@@ -5,6 +5,7 @@ With a recording, a peer's server is real but the compiler it calls is replay.c;
 
 import glob
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -31,7 +32,9 @@ def replay(recording, sleeps, empty, seen_at=None):
     subprocess.run(["gcc", "-O2", "-static", *flags, "-o", path, os.path.join(common.ROOT, "bench", "replay.c")], check=True, timeout=60)
     for name in COMPILERS:
         link = os.path.join(os.path.dirname(path), name)
-        if name != "gcc" and not os.path.exists(link):
+        if name != "gcc":
+            if os.path.exists(link):
+                os.remove(link)
             os.link(path, link)
     return os.path.dirname(path)
 
@@ -164,7 +167,8 @@ class Pump(Distcc):
         done = subprocess.run(unit.argv(self.prefix), cwd=unit.directory, env={**self.env, "DISTCC_VERBOSE": "1"}, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=60)
         if done.returncode or "got DOTD" not in done.stderr:
-            raise Failed(f"pump does not send the source: {done.stderr.strip()[-200:]}")
+            told = [line.split(") ", 1)[-1] for line in done.stderr.splitlines() if re.search("warning|error|fail|replay:|could not", line, re.IGNORECASE)]
+            raise Failed(f"pump does not send the source: exit {done.returncode}: {'; '.join(told)[-300:]}")
 
     def stop(self):
         if self.include_server:
