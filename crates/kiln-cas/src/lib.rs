@@ -13,8 +13,8 @@ mod wire;
 
 pub use digest::{Digest, DigestError, Hasher};
 pub use message::{
-    Action, Command, DecodeError, Directory, DirectoryNode, DirectoryWriter, EnvironmentVariable, FileNode, NodeProperties,
-    PlatformProperty, SymlinkNode,
+    Action, Command, DecodeError, Directory, DirectoryNode, DirectoryWriter, EnvironmentVariable, FileNode, HOST_ROOT_PROPERTY,
+    NodeProperties, PlatformProperty, ROOT_PROPERTY, SymlinkNode,
 };
 pub use path::{PathError, normalise_segments, relative_link};
 pub use store::{BlobStore, MemoryStore, StoreError};

@@ -387,6 +387,11 @@ pub struct Action {
     pub platform: Vec<PlatformProperty>,
 }
 
+/// Platform property: the form of root an action wants; without it the action runs beside the worker's own files.
+pub const ROOT_PROPERTY: &str = "kiln-root";
+/// Platform property: digest of the worker's own files that an action without [`ROOT_PROPERTY`] sees.
+pub const HOST_ROOT_PROPERTY: &str = "kiln-host-root";
+
 impl Action {
     /// The canonical encoding, whose digest is the key of the action cache.
     pub fn encode(&self) -> Vec<u8> {
@@ -438,6 +443,12 @@ impl Action {
     /// The value of a platform property.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.platform.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether its digest names everything that it sees, so that one run's result may be another's: its input root is all there
+    /// is, or the worker's own files that it sees too are named.
+    pub fn is_cacheable(&self) -> bool {
+        !self.do_not_cache && [ROOT_PROPERTY, HOST_ROOT_PROPERTY].iter().any(|name| self.property(name).is_some())
     }
 }
 

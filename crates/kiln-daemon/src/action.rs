@@ -1,11 +1,11 @@
 //! A unit as an action of the Remote Execution API. Reads no file and runs nothing.
 
-use kiln_cas::{Action, Command, Digest};
+use kiln_cas::{Action, Command, Digest, ROOT_PROPERTY};
 use kiln_cmdline::Invocation;
 use kiln_sandbox::KILN_ROOT;
 use kiln_scan::{Closure, FileId};
 use kiln_toolchain::Toolchain;
-use kiln_worker::{ROOT_PROPERTY, STDIN_PROPERTY, TERMINAL_PROPERTY};
+use kiln_worker::{STDIN_PROPERTY, TERMINAL_PROPERTY};
 use std::sync::Arc;
 
 use crate::blobs::Blobs;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What of the worker's own files a [`crate::RootMode::HostUsr`] job sees, where it exists.
-const HOST_PATHS: [&str; 11] = [
+pub const HOST_PATHS: [&str; 11] = [
     "/usr",
     "/bin",
     "/sbin",

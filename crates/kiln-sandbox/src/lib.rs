@@ -24,7 +24,7 @@ mod user;
 mod wire;
 
 pub use blobs::{Blobs, BlobsError, LinkKind};
-pub use client::{Canceller, JobHandle, Sandbox, SandboxConfig};
+pub use client::{Canceller, HOST_PATHS, JobHandle, Sandbox, SandboxConfig};
 pub use error::{LayoutError, SandboxError};
 pub use job::{CollectedFile, Ending, JobOutcome, JobSpec, Limit, Limits, RootMode, Terminal};
 pub use layout::{DEPTH_MAX, ENTRIES_MAX, LaidRoot, NODE_MTIME_SECONDS, RootPool};

@@ -6,6 +6,7 @@ use kiln_store::DiskStore;
 use std::sync::Arc;
 
 use crate::executor::{CancelSwitch, ExecuteError, Executed, Executor};
+use crate::host_root::HostRoot;
 
 /// An action that needs nothing more to run; it waits for a slot.
 pub type Job = Box<dyn FnOnce(&CancelSwitch) -> Result<Executed, ExecuteError> + Send>;
@@ -23,6 +24,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What kind of root it gives.
     fn report(&self) -> &RungReport;
+
+    /// This machine's own files, where it shows no more of them to plain actions; else their results are nobody else's.
+    fn host_root(&self) -> Option<&HostRoot> {
+        None
+    }
 
     /// Cores of an imagined machine that this one stands for; its memory then bounds nothing. `None`: this machine.
     fn imagined_cores(&self) -> Option<u32> {
@@ -42,5 +48,9 @@ impl Engine for Executor {
 
     fn report(&self) -> &RungReport {
         Executor::report(self)
+    }
+
+    fn host_root(&self) -> Option<&HostRoot> {
+        self.gives_roots().then(|| Executor::host_root(self))
     }
 }

@@ -1,6 +1,6 @@
 //! Runs one action on this machine: lay out, run, judge, keep the outputs. Knows no network; missing blobs are the caller's.
 
-use kiln_cas::{Action, Command, Digest};
+use kiln_cas::{Action, Command, Digest, HOST_ROOT_PROPERTY, ROOT_PROPERTY};
 use kiln_proto::convert::digest_to_wire;
 use kiln_proto::{protobuf, reapi};
 use kiln_sandbox::{
@@ -14,16 +14,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::blobs::StoreBlobs;
+use crate::host_root::HostRoot;
 use crate::verdict::{Doubt, Verdict, judge, judge_plain};
 
-/// Platform property: the form of root an action wants, [`KILN_ROOT`].
-pub const ROOT_PROPERTY: &str = "kiln-root";
 /// Platform property: `COLUMNSxROWS` of the terminal an action's messages are written for.
 pub const TERMINAL_PROPERTY: &str = "kiln-terminal";
 /// Platform property: the file of the input root, absolute, that is an action's stdin.
 pub const STDIN_PROPERTY: &str = "kiln-stdin";
-/// Platform property: digest of the worker's own files that a plain action sees.
-pub const HOST_ROOT_PROPERTY: &str = "kiln-host-root";
 
 /// How an [`Executor`] is made.
 #[derive(Debug, Clone)]
@@ -51,6 +48,9 @@ pub enum ExecuteError {
     /// The action cannot be run by anyone.
     #[error("{0}")]
     Invalid(String),
+    /// It names other files than this machine's own: another machine may have them.
+    #[error("{0}")]
+    Elsewhere(String),
     /// It was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -139,6 +139,7 @@ pub struct Executor {
     pool: RootPool,
     sandbox: Sandbox,
     limits: Limits,
+    host_root: HostRoot,
 }
 
 impl Executor {
@@ -157,7 +158,7 @@ impl Executor {
             ..SandboxConfig::new(config.helper_argv, roots.clone())
         })
         .map_err(|error| error.to_string())?;
-        Ok(Executor { store, pool, sandbox, limits: config.limits })
+        Ok(Executor { store, pool, sandbox, limits: config.limits, host_root: HostRoot::of_plain_actions() })
     }
 
     /// What the sandbox can do here.
@@ -168,6 +169,11 @@ impl Executor {
     /// Whether whole roots can be given.
     pub fn gives_roots(&self) -> bool {
         self.sandbox.report().rung != Rung::None
+    }
+
+    /// This machine's own files, as far as plain actions see them.
+    pub fn host_root(&self) -> &HostRoot {
+        &self.host_root
     }
 
     /// The store it lays out from and keeps outputs in.

@@ -7,6 +7,7 @@ mod blobs;
 mod engine;
 mod executor;
 mod fetch;
+mod host_root;
 mod load;
 mod operations;
 mod publish;
@@ -18,9 +19,9 @@ mod worker;
 pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
 pub use engine::{Engine, Job};
 pub use executor::{
-    CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, HOST_ROOT_PROPERTY, Prepared, ROOT_PROPERTY, STDIN_PROPERTY,
-    TERMINAL_PROPERTY, essence,
+    CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, Prepared, STDIN_PROPERTY, TERMINAL_PROPERTY, essence,
 };
+pub use host_root::{HostRoot, Seen};
 pub use kiln_proto::grant::GRANT_METADATA as GRANT_KEY;
 pub use kiln_proto::home::home;
 pub use operations::name as operation_name;

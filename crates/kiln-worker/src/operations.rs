@@ -131,7 +131,7 @@ impl Operations {
     }
 
     /// Enters a new run; `None` when there are too many or the name is taken.
-    pub(crate) fn start(&self, name: String, action: Digest, joinable: bool, abandoned_after: Duration) -> Option<Watcher> {
+    pub(crate) fn start(&self, name: String, action: Digest, abandoned_after: Duration) -> Option<Watcher> {
         let mut inner = self.lock();
         if inner.by_name.len() >= OPERATIONS_MAX || inner.by_name.contains_key(&name) {
             return None;
@@ -144,11 +144,13 @@ impl Operations {
             state: watch::Sender::new(State { stage: Stage::Queued, response: None }),
             watchers: Mutex::new(0),
         });
-        if joinable {
-            inner.joinable.insert(action, Arc::clone(&operation));
-        }
         inner.by_name.insert(name, Arc::clone(&operation));
         Some(Watcher::new(&operation))
+    }
+
+    /// Lets others join a run: it is one for all who want the action.
+    pub(crate) fn offer(&self, operation: &Arc<Operation>) {
+        self.lock().joinable.insert(operation.action, Arc::clone(operation));
     }
 
     /// Watches a run by name.
@@ -188,7 +190,7 @@ mod tests {
     async fn a_run_is_kept_for_its_lease_and_no_longer() {
         let operations = Operations::default();
         let action = Digest::of(b"a");
-        let first = operations.start("one".into(), action, true, LEASE_DAEMON).unwrap();
+        let first = operations.start("one".into(), action, LEASE_DAEMON).unwrap();
         let operation = Arc::clone(&first.operation);
         drop(first);
         tokio::time::sleep(LEASE_DAEMON / 2).await;
@@ -205,11 +207,13 @@ mod tests {
     async fn one_of_two_waiters_leaving_cancels_nothing() {
         let operations = Operations::default();
         let action = Digest::of(b"a");
-        let first = operations.start("one".into(), action, true, LEASE_DAEMON).unwrap();
+        let first = operations.start("one".into(), action, LEASE_DAEMON).unwrap();
+        assert!(operations.join(&action).is_none(), "not offered yet");
+        operations.offer(&first.operation);
         let joined = operations.join(&action).unwrap();
         drop(first);
         tokio::time::sleep(LEASE_DAEMON * 2).await;
         assert!(!joined.operation.cancel.is_cancelled());
-        assert!(operations.start("one".into(), action, true, LEASE_DAEMON).is_none());
+        assert!(operations.start("one".into(), action, LEASE_DAEMON).is_none());
     }
 }

@@ -13,10 +13,15 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::blob_client::{BATCH_BYTES_MAX, BlobClient, Outgoing};
+use crate::engine::Engine;
 use crate::fetch::{Fetcher, INSTANCE};
+use crate::host_root::Seen;
 
 /// Most results waiting to be sent; one that finds the queue full is not published, and is compiled again some day.
 const QUEUE_MAX: usize = 1024;
+
+/// Most results waiting for a look at this machine's own files.
+const UNSURE_MAX: usize = 1024;
 
 /// Results in flight at once.
 const FLIGHTS: usize = 4;
@@ -24,12 +29,16 @@ const FLIGHTS: usize = 4;
 /// The queue of results on their way to the cache.
 pub(crate) struct Publisher {
     queue: mpsc::Sender<(Digest, ActionResult)>,
+    unsure: mpsc::Sender<(Seen, Digest, ActionResult)>,
 }
 
 impl Publisher {
     /// Starts sending what is queued. Needs a running tokio.
-    pub(crate) fn start(store: DiskStore, fetcher: Arc<Fetcher>, pool: Arc<Pool>) -> Publisher {
+    pub(crate) fn start(engine: Arc<dyn Engine>, fetcher: Arc<Fetcher>, pool: Arc<Pool>) -> Publisher {
+        let store = engine.store().clone();
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
+        let (unsure, waiting) = mpsc::channel(UNSURE_MAX);
+        tokio::spawn(make_sure(engine, waiting, queue.clone()));
         let queued = Arc::new(tokio::sync::Mutex::new(queued));
         for _ in 0..FLIGHTS {
             let (store, fetcher, pool, queued) = (store.clone(), Arc::clone(&fetcher), Arc::clone(&pool), Arc::clone(&queued));
@@ -43,13 +52,39 @@ impl Publisher {
                 }
             });
         }
-        Publisher { queue }
+        Publisher { queue, unsure }
+    }
+
+    /// Queues a result that is another's too if this machine's own files are still as they were seen before the run.
+    pub(crate) fn publish_if_still(&self, seen: Seen, action: Digest, result: ActionResult) {
+        if self.unsure.try_send((seen, action, result)).is_err() {
+            tracing::debug!("result of {action} not published: the queue is full");
+        }
     }
 
     /// Queues a result.
     pub(crate) fn publish(&self, action: Digest, result: ActionResult) {
         if self.queue.try_send((action, result)).is_err() {
             tracing::debug!("result of {action} not published: the queue is full");
+        }
+    }
+}
+
+/// Passes on the results of plain actions that saw no change of this machine's files: one look for all that have ended before it.
+async fn make_sure(
+    engine: Arc<dyn Engine>,
+    mut waiting: mpsc::Receiver<(Seen, Digest, ActionResult)>,
+    queue: mpsc::Sender<(Digest, ActionResult)>,
+) {
+    let mut ended = Vec::new();
+    while waiting.recv_many(&mut ended, UNSURE_MAX).await > 0 {
+        let engine = Arc::clone(&engine);
+        let look = tokio::task::spawn_blocking(move || engine.host_root().and_then(|root| root.look().ok()));
+        let now = look.await.ok().flatten();
+        for (_, action, result) in ended.drain(..).filter(|(seen, ..)| now == Some(*seen)) {
+            if queue.send((action, result)).await.is_err() {
+                return;
+            }
         }
     }
 }

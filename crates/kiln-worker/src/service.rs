@@ -1,7 +1,7 @@
 //! REAPI Execution, Operations and Capabilities of one worker.
 
 use futures::Stream;
-use kiln_cas::{Action, BlobStore as _, Command, Digest};
+use kiln_cas::{Action, BlobStore as _, Command, Digest, HOST_ROOT_PROPERTY, ROOT_PROPERTY};
 use kiln_proto::convert::digest_from_wire;
 use kiln_proto::grant::{GrantBook, GrantError, attached};
 use kiln_proto::longrunning::operations_server::Operations as OperationsService;
@@ -28,6 +28,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::engine::Engine;
 use crate::executor::{ExecuteError, Executed};
 use crate::fetch::Fetcher;
+use crate::host_root::Seen;
 use crate::operations::{self, LEASE_DAEMON, LEASE_OTHER, Operations, Watcher};
 use crate::publish::Publisher;
 
@@ -134,7 +135,7 @@ impl Service {
         if self.0.operations.get(&name).is_some_and(|old| old.is_done()) {
             self.0.operations.forget(&name);
         }
-        let watcher = self.0.operations.start(name, digest, leave.attempt == 0, abandoned_after);
+        let watcher = self.0.operations.start(name, digest, abandoned_after);
         let watcher = watcher.ok_or_else(|| Status::resource_exhausted("too many operations, or this grant runs already"))?;
         let run = Run { service: self.clone(), request, leave, operation: Arc::clone(&watcher.operation), _place: place };
         tokio::spawn(run.drive());
@@ -159,6 +160,17 @@ impl Drop for Place {
     }
 }
 
+/// Whose result a good one is.
+#[derive(Clone, Copy)]
+enum Reuse {
+    /// The caller's alone.
+    Caller,
+    /// Everyone's.
+    Everyone,
+    /// Everyone's, if this machine's own files were these until the run had ended.
+    WhileHostIs(Seen),
+}
+
 struct Run {
     service: Service,
     request: ExecuteRequest,
@@ -171,7 +183,7 @@ impl Run {
     async fn drive(self) {
         let shared = Arc::clone(&self.service.0);
         let response = match self.execute().await {
-            Ok(executed) => self.answer(executed).await,
+            Ok((executed, reuse)) => self.answer(executed, reuse).await,
             Err(error) => {
                 self.count(&error);
                 failed(error)
@@ -195,7 +207,9 @@ impl Run {
             ExecuteError::Doubtful(_) => &counters.doubtful,
             ExecuteError::Cancelled => &counters.cancelled,
             ExecuteError::HandedBack => &counters.rejected,
-            ExecuteError::Invalid(_) | ExecuteError::Machine(_) | ExecuteError::Full(_) => &counters.failed,
+            ExecuteError::Invalid(_) | ExecuteError::Elsewhere(_) | ExecuteError::Machine(_) | ExecuteError::Full(_) => {
+                &counters.failed
+            }
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if let ExecuteError::Full(why) | ExecuteError::Machine(why) = error {
@@ -205,9 +219,13 @@ impl Run {
         }
     }
 
-    async fn execute(&self) -> Result<Executed, ExecuteError> {
+    async fn execute(&self) -> Result<(Executed, Reuse), ExecuteError> {
         let shared = &self.service.0;
         let (action, command) = self.messages().await?;
+        if self.leave.attempt == 0 && action.is_cacheable() {
+            shared.operations.offer(&self.operation);
+        }
+        let reuse = self.reuse(&action).await?;
         let mut rounds = 0;
         let job = loop {
             let ready = self.blocking({
@@ -246,7 +264,30 @@ impl Run {
         if let Some(grant) = grant {
             self.service.book().ended(shared.started.elapsed(), &grant);
         }
-        executed
+        Ok((executed?, reuse))
+    }
+
+    /// Whose result this run's will be, once it is good.
+    async fn reuse(&self, action: &Action) -> Result<Reuse, ExecuteError> {
+        if !action.is_cacheable() {
+            return Ok(Reuse::Caller);
+        }
+        if action.property(ROOT_PROPERTY).is_some() {
+            return Ok(Reuse::Everyone);
+        }
+        let named = action.property(HOST_ROOT_PROPERTY).unwrap_or_default().to_owned();
+        let engine = Arc::clone(&self.service.0.engine);
+        let look = move || {
+            let root = engine.host_root().ok_or_else(|| ExecuteError::Elsewhere("this worker shows all its files".to_owned()))?;
+            root.look().map_err(|error| ExecuteError::Elsewhere(format!("this worker's own files: {error}")))
+        };
+        let seen = self.blocking(look).await?;
+        match seen.digest.hex() == named {
+            true => Ok(Reuse::WhileHostIs(seen)),
+            false => {
+                Err(ExecuteError::Elsewhere(format!("{HOST_ROOT_PROPERTY} of this worker is {}, not {named:?}", seen.digest.hex())))
+            }
+        }
     }
 
     /// Uses the grant up: from here on it starts no other run.
@@ -266,8 +307,12 @@ impl Run {
 
     async fn messages(&self) -> Result<(Action, Command), ExecuteError> {
         let invalid = |error: kiln_cas::DecodeError| ExecuteError::Invalid(error.to_string());
-        let action = Action::decode(&self.message(&self.operation.action).await?).map_err(invalid)?;
+        let mut action = Action::decode(&self.message(&self.operation.action).await?).map_err(invalid)?;
         let command = Command::decode(&self.message(&action.command_digest).await?).map_err(invalid)?;
+        if action.platform.is_empty() {
+            // Where clients of REAPI before 2.2 have it.
+            action.platform.clone_from(&command.platform);
+        }
         if command.arguments.is_empty() {
             return Err(ExecuteError::Invalid("the command has no arguments".to_owned()));
         }
@@ -291,13 +336,17 @@ impl Run {
         Err(ExecuteError::Missing(vec![*digest]))
     }
 
-    async fn answer(&self, executed: Executed) -> ExecuteResponse {
+    async fn answer(&self, executed: Executed, reuse: Reuse) -> ExecuteResponse {
         let shared = &self.service.0;
         shared.counters.executed.fetch_add(1, Ordering::Relaxed);
         shared.counters.cpu_us.fetch_add(executed.cpu_us, Ordering::Relaxed);
-        let do_not_cache = executed.result.exit_code != 0;
-        if !do_not_cache {
-            shared.publisher.publish(self.operation.action, executed.result.clone());
+        if executed.result.exit_code == 0 {
+            let (action, result) = (self.operation.action, || executed.result.clone());
+            match reuse {
+                Reuse::Caller => {}
+                Reuse::Everyone => shared.publisher.publish(action, result()),
+                Reuse::WhileHostIs(seen) => shared.publisher.publish_if_still(seen, action, result()),
+            }
         }
         let mut result = executed.result;
         if self.request.inline_stdout {
@@ -328,6 +377,7 @@ fn failed(error: ExecuteError) -> ExecuteResponse {
     let status = match &error {
         ExecuteError::Missing(missing) => missing_blobs(missing),
         ExecuteError::Invalid(why) => status(Code::InvalidArgument, why.clone()),
+        ExecuteError::Elsewhere(why) => status(Code::FailedPrecondition, why.clone()),
         ExecuteError::Cancelled => status(Code::Cancelled, "cancelled"),
         ExecuteError::HandedBack => status(Code::ResourceExhausted, error.to_string()),
         ExecuteError::Doubtful(crate::Doubt::Limit(Limit::Time)) => status(Code::DeadlineExceeded, error.to_string()),

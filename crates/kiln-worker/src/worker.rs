@@ -105,8 +105,8 @@ impl Worker {
     pub fn with_engine(settings: Settings, engine: Arc<dyn Engine>) -> Worker {
         let (slots, store) = (settings.slots.max(1), engine.store().clone());
         let pool = || Pool::new(settings.dial.clone());
-        let fetcher = Arc::new(Fetcher::new(store.clone(), pool(), settings.advertise.to_string()));
-        let publisher = Publisher::start(store, Arc::clone(&fetcher), Arc::new(pool()));
+        let fetcher = Arc::new(Fetcher::new(store, pool(), settings.advertise.to_string()));
+        let publisher = Publisher::start(Arc::clone(&engine), Arc::clone(&fetcher), Arc::new(pool()));
         let shared = Shared {
             engine,
             fetcher,

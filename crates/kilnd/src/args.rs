@@ -34,6 +34,7 @@ pub(crate) fn run(argv: Vec<OsString>) -> Exit {
             print!("{}", reference());
             Exit::Success
         }
+        Some(("host-root", _)) => ended(host_root()),
         Some(("cert", matches)) => ended(secrets::cert(matches)),
         Some(("token", matches)) => ended(secrets::token(matches)),
         Some((word, matches)) => match Role::ALL.into_iter().find(|role| role.name() == word) {
@@ -49,6 +50,12 @@ fn ended(outcome: anyhow::Result<()>) -> Exit {
         Ok(()) => Exit::Success,
         Err(error) => say(&format!("{error:#}"), Exit::Failure),
     }
+}
+
+fn host_root() -> anyhow::Result<()> {
+    let seen = kiln_worker::HostRoot::of_plain_actions().look()?;
+    println!("{}", seen.digest.hex());
+    Ok(())
 }
 
 fn start(role: Role, matches: &ArgMatches) -> Exit {
@@ -89,6 +96,9 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(roles)
+        .subcommand(Command::new("host-root").about(
+            "Print the digest of this machine's own files as plain REAPI actions see them, for the platform property kiln-host-root",
+        ))
         .subcommand(secrets::cert_command())
         .subcommand(secrets::token_command())
         .subcommand(Command::new("reference").about("Print the reference of all settings").hide(true))

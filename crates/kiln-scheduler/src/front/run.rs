@@ -4,7 +4,7 @@ use crate::front::operations::{Operation, Operations};
 use crate::front::peers::{Peer, hop};
 use crate::front::{Front, MAIN};
 use crate::limits::{ACTION_BYTES_MAX, ATTEMPTS_MAX, FRONT_WAIT_MAX, REJECTIONS_MAX, RUN_SILENCE_MAX};
-use kiln_cas::{Action, Digest};
+use kiln_cas::{Action, Command, Digest, ROOT_PROPERTY};
 use kiln_proto::convert::{digest_to_wire, result_digests};
 use kiln_proto::longrunning::CancelOperationRequest;
 use kiln_proto::reapi;
@@ -35,6 +35,8 @@ pub(crate) struct Run {
 enum Setback {
     /// The worker was full.
     Rejected,
+    /// The action names other files than that worker's own.
+    Elsewhere(Status),
     /// The worker failed; what it or the connection said.
     Failed(Status),
     /// The job's end is not believed; another worker may do better.
@@ -109,18 +111,36 @@ impl Run {
             let ok = Some(status(Code::Ok, ""));
             return Ok(reapi::ExecuteResponse { result: Some(result), cached_result: true, status: ok, ..Default::default() });
         }
-        if digest.size > ACTION_BYTES_MAX {
-            return Err(Status::invalid_argument(format!("an action of {} bytes", digest.size)));
-        }
-        let Some(bytes) = self.front.small_blob(MAIN, &digest).await? else {
-            return Ok(reapi::ExecuteResponse { status: Some(missing_blobs(&[digest])), ..Default::default() });
+        let action = match self.action(digest).await? {
+            Ok(action) => action,
+            Err(missing) => return Ok(reapi::ExecuteResponse { status: Some(missing_blobs(&[missing])), ..Default::default() }),
         };
-        let action = Action::decode(&bytes).map_err(|error| Status::invalid_argument(format!("{digest} is no action: {error}")))?;
-        if !action.do_not_cache {
+        if action.is_cacheable() {
             self.front.shared().operations.offer(&self.operation);
         }
         self.operation.set(Stage::Queued, None);
         self.attempts(&action).await
+    }
+
+    /// The action with its platform; or which blob is missing.
+    async fn action(&self, digest: Digest) -> Result<Result<Action, Digest>, Status> {
+        let invalid = |digest: Digest, error| Status::invalid_argument(format!("{digest} is no action or command: {error}"));
+        let Some(bytes) = self.message_of(digest).await? else { return Ok(Err(digest)) };
+        let mut action = Action::decode(&bytes).map_err(|error| invalid(digest, error))?;
+        if action.platform.is_empty() {
+            // Clients of REAPI before 2.2 have it in the command.
+            let digest = action.command_digest;
+            let Some(bytes) = self.message_of(digest).await? else { return Ok(Err(digest)) };
+            action.platform = Command::decode(&bytes).map_err(|error| invalid(digest, error))?.platform;
+        }
+        Ok(Ok(action))
+    }
+
+    async fn message_of(&self, digest: Digest) -> Result<Option<Vec<u8>>, Status> {
+        if digest.size > ACTION_BYTES_MAX {
+            return Err(Status::invalid_argument(format!("an action or command of {} bytes", digest.size)));
+        }
+        self.front.small_blob(MAIN, &digest).await
     }
 
     async fn cached(&self, digest: &Digest) -> Result<reapi::ActionResult, Status> {
@@ -156,6 +176,11 @@ impl Run {
                     }
                     // The farm takes it for full until it reports again.
                 }
+                // Each such worker is avoided from now on, so that this ends.
+                Err(Setback::Elsewhere(status)) => {
+                    avoid.push(worker);
+                    last = Some(status);
+                }
                 Err(Setback::Failed(status) | Setback::Doubtful(status)) => {
                     attempt += 1;
                     tracing::info!("{} on {worker}: {}", self.operation.name, status.message());
@@ -174,9 +199,9 @@ impl Run {
         loop {
             let message = v1::AcquireRequest {
                 machine: action.property("ISA").map(machine).unwrap_or_default().to_owned(),
-                kiln_root: action.property("kiln-root").unwrap_or_default().to_owned(),
+                kiln_root: action.property(ROOT_PROPERTY).unwrap_or_default().to_owned(),
                 requests: vec![v1::GrantRequest {
-                    action: if action.do_not_cache { String::new() } else { self.operation.action.to_string() },
+                    action: if !action.is_cacheable() { String::new() } else { self.operation.action.to_string() },
                     attempt,
                     ..Default::default()
                 }],
@@ -226,6 +251,7 @@ impl Run {
         (held.outcome, held.detail) = match &judged {
             Ok(response) => (outcome_of(response), String::new()),
             Err(Setback::Rejected) => (v1::Outcome::Rejected, String::new()),
+            Err(Setback::Elsewhere(_)) => (v1::Outcome::Unused, String::new()),
             Err(Setback::Doubtful(status)) => (v1::Outcome::JobFailed, status.message().to_owned()),
             Err(Setback::Failed(status)) => (v1::Outcome::WorkerFailed, status.message().to_owned()),
         };
@@ -309,6 +335,7 @@ fn judge(ended: Result<reapi::ExecuteResponse, Status>, worker: &str) -> Result<
         Code::Ok if response.result.is_none() => Err(Setback::Failed(Status::internal(format!("{worker} gave no result")))),
         Code::Ok | Code::DeadlineExceeded | Code::InvalidArgument => Ok(response),
         Code::FailedPrecondition if !missing_in(&status).is_empty() => Ok(response),
+        Code::FailedPrecondition => Err(Setback::Elsewhere(said())),
         Code::ResourceExhausted => Err(Setback::Rejected),
         Code::Aborted => Err(Setback::Doubtful(said())),
         // That this scheduler's own grant is not accepted is no concern of the caller's.
@@ -331,7 +358,7 @@ mod tests {
         assert!(matches!(judge(ended(Code::Ok), "w"), Err(Setback::Failed(_))), "without a result");
         assert!(judge(ended(Code::DeadlineExceeded), "w").is_ok());
         assert!(judge(ended(Code::InvalidArgument), "w").is_ok());
-        assert!(matches!(judge(ended(Code::FailedPrecondition), "w"), Err(Setback::Failed(_))), "missing what?");
+        assert!(matches!(judge(ended(Code::FailedPrecondition), "w"), Err(Setback::Elsewhere(_))), "nothing is missing");
         let missing = reapi::ExecuteResponse { status: Some(missing_blobs(&[Digest::of(b"x")])), ..Default::default() };
         assert!(judge(Ok(missing), "w").is_ok());
         assert!(matches!(judge(ended(Code::ResourceExhausted), "w"), Err(Setback::Rejected)));

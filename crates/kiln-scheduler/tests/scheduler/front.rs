@@ -355,6 +355,20 @@ async fn equal_actions_run_once() {
 }
 
 #[tokio::test]
+async fn actions_that_do_not_name_what_they_see_run_for_each_caller() {
+    let setup = setup(1, 2).await;
+    let client = setup.client("ann");
+    let action = client.nameless_action(&["hang"]).await;
+    let (first, second) = (client.execute("", &action).await.unwrap(), client.execute("", &action).await.unwrap());
+    for worker in &setup.workers {
+        worker.0.hanging.notified().await;
+        worker.0.go.notify_one();
+    }
+    let _ = tokio::join!(end(first), end(second));
+    assert_eq!(setup.workers.iter().map(FakeWorker::ran).sum::<u32>(), 2);
+}
+
+#[tokio::test]
 async fn a_broken_stream_can_be_resumed() {
     let setup = setup(1, 1).await;
     let client = setup.client("ann");

@@ -1,6 +1,6 @@
 //! A REAPI client in short calls.
 
-use kiln_cas::{Action, Command, Digest, Directory};
+use kiln_cas::{Action, Command, Digest, Directory, HOST_ROOT_PROPERTY};
 use kiln_proto::bytestream::ReadRequest;
 use kiln_proto::bytestream::byte_stream_client::ByteStreamClient;
 use kiln_proto::convert::digest_to_wire;
@@ -77,13 +77,22 @@ impl Client {
 
     /// Uploads an action that runs `words`, with everything it needs.
     pub(crate) async fn action(&self, instance: &str, words: &[&str]) -> Digest {
+        self.upload_action(instance, words, plain_action).await
+    }
+
+    /// The same of one that does not name the files of workers that it sees.
+    pub(crate) async fn nameless_action(&self, words: &[&str]) -> Digest {
+        self.upload_action("", words, |command, root| action(command, root, Vec::new())).await
+    }
+
+    async fn upload_action(&self, instance: &str, words: &[&str], action: impl Fn(&[u8], Digest) -> Vec<u8>) -> Digest {
         let command = Command {
             arguments: words.iter().map(|word| (*word).to_owned()).collect(),
             output_paths: vec!["out".to_owned()],
             ..Default::default()
         };
         let (command, root) = (command.encode(), Directory::default().encode());
-        let action = plain_action(&command, Digest::of(&root));
+        let action = action(&command, Digest::of(&root));
         self.upload(instance, &[&command, &root, &action]).await[2]
     }
 
@@ -105,14 +114,19 @@ impl Client {
     }
 }
 
+/// An action that names the files of workers that it sees.
 pub(crate) fn plain_action(command: &[u8], input_root_digest: Digest) -> Vec<u8> {
+    action(command, input_root_digest, vec![(HOST_ROOT_PROPERTY.to_owned(), "0".repeat(64))])
+}
+
+fn action(command: &[u8], input_root_digest: Digest, platform: Vec<(String, String)>) -> Vec<u8> {
     let action = Action {
         command_digest: Digest::of(command),
         input_root_digest,
         timeout_ms: None,
         do_not_cache: false,
         salt: Vec::new(),
-        platform: Vec::new(),
+        platform,
     };
     action.encode()
 }
