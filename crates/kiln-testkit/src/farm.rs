@@ -63,7 +63,7 @@ pub struct TestFarm {
     roles: BTreeMap<String, Role>,
     schedulers: String,
     /// Held while the farm stands: two farms at once on one machine take each other's time.
-    _alone: File,
+    _alone: Option<File>,
 }
 
 /// A binary of kiln, beside the directory of the running test's own.
@@ -89,6 +89,19 @@ impl TestFarm {
         let target = binary("kilnd").parent().expect("a target directory").to_owned();
         let alone = File::create(target.join(".test-farm.lock")).expect("a lock file");
         alone.lock().expect("a lock");
+        Self::start_with(layout, Some(alone))
+    }
+
+    /// A second farm, which ends before the first.
+    ///
+    /// # Panics
+    /// It does not come up; the logs are in the message.
+    #[must_use]
+    pub fn start_beside(_first: &TestFarm, layout: Layout) -> Self {
+        Self::start_with(layout, None)
+    }
+
+    fn start_with(layout: Layout, alone: Option<File>) -> Self {
         let dir = tempfile::Builder::new().prefix("kiln-farm-").tempdir().expect("a temporary directory").keep();
         fs::create_dir(dir.join("s")).expect("a directory of sockets");
         fs::set_permissions(dir.join("s"), fs::Permissions::from_mode(0o700)).expect("a mode");

@@ -54,7 +54,8 @@ impl BlobClient {
         self
     }
 
-    /// Sends and takes small blobs as they are: the node is on this machine, and compressing costs more than copying.
+    /// Sends and takes blobs as they are: the node is on this machine, where compressing costs more than copying, or may not know
+    /// compressed ones.
     #[must_use]
     pub fn uncompressed(mut self) -> BlobClient {
         self.plain = true;
@@ -172,7 +173,7 @@ impl BlobClient {
         }
     }
 
-    /// Sends one blob of any size, read piece by piece by `next` (empty at the end), compressed on the way; answers the bytes
+    /// Sends one blob of any size, read piece by piece by `next` (empty at the end), compressed on the way if blobs are; answers the bytes
     /// that went over the wire.
     ///
     /// # Errors
@@ -182,23 +183,17 @@ impl BlobClient {
         digest: &Digest,
         mut next: impl FnMut(usize) -> std::io::Result<Vec<u8>> + Send + 'static,
     ) -> Result<u64, Status> {
-        let resource = self.resource(&format!("uploads/{}/compressed-blobs/zstd/{digest}", random_uuid()));
+        let kind = if self.plain { "blobs" } else { "compressed-blobs/zstd" };
+        let resource = self.resource(&format!("uploads/{}/{kind}/{digest}", random_uuid()));
+        let plain = self.plain;
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         let packing = tokio::task::spawn_blocking(move || -> std::io::Result<u64> {
-            let encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(CHUNK_LEN), SQUEEZE_LEVEL)?;
-            let (mut encoder, mut offset, mut name) = (Some(encoder), 0i64, resource);
-            while let Some(mut packer) = encoder.take() {
-                let plain = next(CHUNK_LEN)?;
-                let finish_write = plain.is_empty();
-                let data = match finish_write {
-                    true => packer.finish()?,
-                    false => {
-                        std::io::Write::write_all(&mut packer, &plain)?;
-                        let data = std::mem::take(packer.get_mut());
-                        encoder = Some(packer);
-                        data
-                    }
-                };
+            let mut packer = Packer::new(plain)?;
+            let (mut finish_write, mut offset, mut name) = (false, 0i64, resource);
+            while !finish_write {
+                let piece = next(CHUNK_LEN)?;
+                finish_write = piece.is_empty();
+                let data = packer.pack(piece)?;
                 if data.is_empty() && !finish_write {
                     continue;
                 }
@@ -226,6 +221,36 @@ impl BlobClient {
         match self.instance.is_empty() {
             true => tail.to_owned(),
             false => format!("{}/{tail}", self.instance),
+        }
+    }
+}
+
+/// Makes of a blob's pieces those that go over the wire.
+enum Packer {
+    Plain,
+    Zstd(Option<zstd::stream::write::Encoder<'static, Vec<u8>>>),
+}
+
+impl Packer {
+    fn new(plain: bool) -> std::io::Result<Packer> {
+        let encoder = || zstd::stream::write::Encoder::new(Vec::with_capacity(CHUNK_LEN), SQUEEZE_LEVEL);
+        Ok(if plain { Packer::Plain } else { Packer::Zstd(Some(encoder()?)) })
+    }
+
+    /// What is to be sent after a piece; an empty one is the end.
+    fn pack(&mut self, piece: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        match self {
+            Packer::Plain => Ok(piece),
+            Packer::Zstd(encoder) if piece.is_empty() => {
+                encoder.take().map_or(Ok(Vec::new()), zstd::stream::write::Encoder::finish)
+            }
+            Packer::Zstd(encoder) => match encoder {
+                None => Ok(Vec::new()),
+                Some(encoder) => {
+                    std::io::Write::write_all(encoder, &piece)?;
+                    Ok(std::mem::take(encoder.get_mut()))
+                }
+            },
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod blob_client;
 mod blobs;
+mod cluster;
 mod engine;
 mod executor;
 mod fetch;
@@ -17,6 +18,7 @@ mod verdict;
 mod worker;
 
 pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
+pub use cluster::{Cluster, ClusterSettings};
 pub use engine::{Engine, Job};
 pub use executor::{
     CancelSwitch, ExecuteError, Executed, Executor, ExecutorConfig, Prepared, STDIN_PROPERTY, TERMINAL_PROPERTY, essence,

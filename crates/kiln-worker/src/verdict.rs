@@ -84,6 +84,15 @@ pub fn judge_plain(outcome: &JobOutcome) -> Verdict {
     }
 }
 
+/// Judges an exit code of another's worker: one above 128 is a shell's word for a signal.
+pub(crate) fn judge_exit(code: i32, stderr: &[u8]) -> Verdict {
+    match code {
+        0 => Verdict::Final(0),
+        1..=128 => doubt_in(stderr).map_or(Verdict::Final(code), Verdict::Doubtful),
+        _ => Verdict::Doubtful(Doubt::Signal(code.abs().checked_sub(128).unwrap_or(code))),
+    }
+}
+
 fn doubt_in(stderr: &[u8]) -> Option<Doubt> {
     let says = |mark: &[u8]| stderr.windows(mark.len()).any(|window| window == mark);
     if let Some((_, limit)) = RESOURCE_MARKS.iter().find(|(mark, _)| says(mark)) {

@@ -6,7 +6,7 @@ use kiln_proto::longrunning::operations_server::OperationsServer;
 use kiln_proto::reapi;
 use kiln_proto::reapi::execution_server::ExecutionServer;
 use kiln_rpc::metrics::{Metrics, Snapshot};
-use kiln_rpc::{Address, Dial, Extra, Peer, Pool};
+use kiln_rpc::{Address, Channel, Dial, Extra, Peer, Pool};
 use kiln_sandbox::{KILN_ROOT, Limits, Rung};
 use kiln_store::{DiskStore, StoreConfig};
 use std::ffi::OsString;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::blob_client::MESSAGE_MAX;
+use crate::cluster::{Cluster, ClusterSettings};
 use crate::engine::Engine;
 use crate::executor::{Executor, ExecutorConfig};
 use crate::fetch::Fetcher;
@@ -99,6 +100,18 @@ impl Worker {
             },
         )?;
         Ok(Worker::with_engine(settings, Arc::new(executor)))
+    }
+
+    /// A worker that is a gateway to a REAPI cluster of another make.
+    ///
+    /// # Errors
+    /// One line: the store cannot be opened, or the cluster cannot be used.
+    pub async fn start_gateway(settings: Settings, cluster: Channel, used: ClusterSettings) -> Result<Worker, String> {
+        std::fs::create_dir_all(&settings.dir).map_err(|error| format!("{}: {error}", settings.dir.display()))?;
+        let config = StoreConfig::new(settings.dir.join("store"), settings.store_bytes_max);
+        let store = tokio::task::block_in_place(|| DiskStore::open(config)).map_err(|error| error.to_string())?;
+        let engine = Cluster::connect(store, cluster, used).await?;
+        Ok(Worker::with_engine(settings, Arc::new(engine)))
     }
 
     /// A worker that runs its actions with `engine`, in place of the sandbox's executor.

@@ -65,6 +65,16 @@ pub(crate) struct WorkerSettings {
     pub(crate) job_time_max: Duration,
     pub(crate) job_output_max: u64,
     pub(crate) job_processes_max: u64,
+    pub(crate) cluster: ClusterSettings,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterSettings {
+    pub(crate) address: Option<Address>,
+    pub(crate) instance: String,
+    pub(crate) root: String,
+    pub(crate) platform: Vec<String>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -170,6 +180,13 @@ impl Settings {
                 job_time_max: from.time("worker.job_time_max"),
                 job_output_max: from.size("worker.job_output_max"),
                 job_processes_max: from.count("worker.job_processes_max"),
+                cluster: ClusterSettings {
+                    address: from.address("worker.cluster"),
+                    instance: from.text("worker.cluster_instance"),
+                    root: from.text("worker.cluster_root"),
+                    platform: from.names("worker.cluster_platform"),
+                    token_file: from.path("worker.cluster_token_file"),
+                },
             },
             scheduler: SchedulerSettings { listen: from.addresses("scheduler.listen") },
             cache: CacheSettings {

@@ -3,7 +3,10 @@
 use anyhow::Context;
 use kiln_rpc::Address;
 use kiln_rpc::Dial;
+use kiln_rpc::Role;
 use kiln_rpc::ServeOptions;
+use kiln_rpc::Token;
+use kiln_worker::ClusterSettings;
 use kiln_worker::Settings;
 use kiln_worker::Worker;
 use tokio_util::sync::CancellationToken;
@@ -74,12 +77,10 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
         cgroups: Vec::new(),
         version: VERSION.to_owned(),
     };
-    let worker = tokio::task::block_in_place(|| Worker::start(settings)).map_err(anyhow::Error::msg)?;
-    let report = worker.report();
-    tracing::info!("sandbox: {:?}", report.rung);
-    for line in report.why_not_better.iter().chain(&report.absent) {
-        tracing::info!("sandbox: {line}");
-    }
+    let worker = match &configured.cluster.address {
+        Some(address) => gateway(running, address, settings).await?,
+        None => sandboxed(settings)?,
+    };
     let options = ServeOptions::new("worker", running.auth(Some(worker.admission())));
     options.registry.register(worker.metrics());
     let drained = CancellationToken::new();
@@ -87,6 +88,45 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
     let (server, stop) = (tokio::spawn(server), running.stop.clone());
     let runs = tokio::spawn(async move { worker.run(stop.cancelled()).await });
     Ok(Serves { runs, server, drained, _lock: lock })
+}
+
+fn sandboxed(settings: Settings) -> anyhow::Result<Worker> {
+    let worker = tokio::task::block_in_place(|| Worker::start(settings)).map_err(anyhow::Error::msg)?;
+    let report = worker.report();
+    tracing::info!("sandbox: {:?}", report.rung);
+    for line in report.why_not_better.iter().chain(&report.absent) {
+        tracing::info!("sandbox: {line}");
+    }
+    Ok(worker)
+}
+
+/// A worker whose jobs a cluster of another make runs.
+async fn gateway(running: &Running, address: &Address, settings: Settings) -> anyhow::Result<Worker> {
+    let configured = &running.settings.worker.cluster;
+    anyhow::ensure!(
+        configured.root == "chroot",
+        "[worker] cluster: state cluster_root = \"chroot\" if {address} runs actions with the input root as the whole file system; \
+         others cannot be used"
+    );
+    let property = |word: &String| {
+        let (name, value) =
+            word.split_once('=').with_context(|| format!("[worker] cluster_platform: `{word}` is no NAME=VALUE"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    let platform = configured.platform.iter().map(property).collect::<anyhow::Result<_>>()?;
+    let token = configured.token_file.as_deref().map(|path| Token::from_file(path, Role::User)).transpose();
+    let token = token.context("[worker] cluster_token_file")?;
+    let dial = Dial { token, ..serving::dial_without_token(&running.settings)? };
+    let channel = kiln_rpc::connect(address, &dial)?;
+    let used = ClusterSettings {
+        instance: configured.instance.clone(),
+        platform,
+        slots: u32::try_from(settings.slots).unwrap_or(u32::MAX),
+        output_bytes_max: settings.limits.file_bytes,
+    };
+    let worker = Worker::start_gateway(settings, channel, used).await.map_err(anyhow::Error::msg)?;
+    tracing::info!("jobs run in the cluster at {address}");
+    Ok(worker)
 }
 
 impl Serves {
