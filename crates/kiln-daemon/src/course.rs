@@ -28,6 +28,8 @@ pub(crate) enum Setback {
     Lost { code: &'static str, detail: String },
     /// The job's end is not believed (a limit, a signal, a crash).
     Doubtful(String),
+    /// The compile read, or asked for, a file that was not found before it ran: no other machine would do better.
+    Missed(String),
     /// An input changed under the unit, or its result did not stand up to checking.
     Unfit { code: &'static str, detail: String },
 }
@@ -62,7 +64,7 @@ impl Course {
 
     /// What to do now.
     pub(crate) fn next(&self) -> Next {
-        let unfit = self.blame.as_ref().is_some_and(|(code, _)| *code == "doubtful-end" || *code == "input-changed");
+        let unfit = self.blame.as_ref().is_some_and(|(code, _)| ["doubtful-end", "input-changed", "scan-miss"].contains(code));
         let most = if self.strict { STRICT_ATTEMPTS_MAX } else { ATTEMPTS_MAX };
         match self.attempts < most && self.rejections < REJECTIONS_MAX && !unfit {
             true => Next::Remote { attempt: self.attempts },
@@ -98,6 +100,7 @@ impl Course {
             Setback::Lost { code, detail } => self.blame = Some((code, detail)),
             Setback::Doubtful(detail) => self.blame = Some(("doubtful-end", detail)),
             Setback::Unfit { code, detail } => self.blame = Some((code, detail)),
+            Setback::Missed(detail) => self.blame = Some(("scan-miss", detail)),
         }
         self.attempts += 1;
         if !worker.is_empty() && !self.avoid.iter().any(|name| name == worker) {

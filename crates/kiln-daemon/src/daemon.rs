@@ -102,7 +102,7 @@ fn processors() -> usize {
 }
 
 impl Daemon {
-    fn new(settings: Settings, identity: Identity) -> Result<Daemon, String> {
+    pub(crate) fn new(settings: Settings, identity: Identity) -> Result<Daemon, String> {
         let in_dir = |error: std::io::Error| format!("{}: {error}", settings.dir.display());
         std::fs::create_dir_all(&settings.dir).map_err(in_dir)?;
         let store = DiskStore::open(StoreConfig::new(settings.dir.join("store"), settings.cache_bytes_max));

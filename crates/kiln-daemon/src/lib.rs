@@ -28,6 +28,7 @@ mod stats;
 mod toolchains;
 mod unit;
 mod wire;
+mod witness;
 
 pub use daemon::{Fallback, Settings, run};
 pub use farm::FarmSettings;

@@ -27,6 +27,7 @@ use crate::precompiled;
 use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
 use crate::several;
 use crate::slots::Permit;
+use crate::witness;
 
 /// A final reply and the descriptors that go with it.
 pub(crate) struct Answer {
@@ -353,9 +354,13 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
     if daemon.settings.remote_cache
         && farm.is_up()
         && let Some(remote) = farm.look_up(unit).await
-        && let Ok(result) = take(daemon, unit, remote, story).await
     {
-        return Ok(Finished { result, went: Went::Hit("remote"), warning: None });
+        match take(daemon, unit, remote, story).await {
+            Ok(result) => return Ok(Finished { result, went: Went::Hit("remote"), warning: None }),
+            Err(Setback::Missed(missed)) => return Err(scan_miss(daemon, unit, &missed)),
+            // A result that does not stand up to checking is as good as none.
+            Err(_) => {}
+        }
     }
     let began = Instant::now();
     let mut course = Course::new(fallback == Fallback::Fail);
@@ -374,6 +379,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
                 story.attempts.push(Attempt { worker: worker.clone(), outcome: told, at_ms, ms });
                 match outcome {
                     Ok(result) => return Ok(Finished { result, went: Went::Remote, warning: None }),
+                    Err(Setback::Missed(missed)) => return Err(scan_miss(daemon, unit, &missed)),
                     Err(setback) => {
                         if let Setback::Lost { code, .. } | Setback::Unfit { code, .. } = &setback {
                             daemon.counters.lost_attempt(code);
@@ -486,23 +492,35 @@ async fn run_here(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, permit: Option<Per
     };
     let cancel = CancelSwitch::new();
     let _cancelled_when_dropped = CancelGuard(cancel.clone());
-    let (for_thread, unit) = (Arc::clone(daemon), Arc::clone(unit));
+    let (for_messages, for_thread, unit) = (unit, Arc::clone(daemon), Arc::clone(unit));
     let ran = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let executed = for_thread.local.run(&unit, &cancel)?;
+        let result = for_thread.local.open(&executed.result).map_err(LocalError::Failed)?;
+        if let Some(missed) = witness::missed(&unit, &for_thread.files, &result) {
+            return Ok(Err(missed));
+        }
         if executed.result.exit_code == 0 {
             for_thread.local.keep(&unit.action_digest, &executed.result);
         }
-        for_thread.local.open(&executed.result).map_err(LocalError::Failed)
+        Ok(Ok(result))
     });
     let ran = ran.await.unwrap_or_else(|error| Err(LocalError::Failed(error.to_string())));
     match ran {
-        Ok(result) => Ok(Finished { result, went: Went::Here, warning: None }),
+        Ok(Ok(result)) => Ok(Finished { result, went: Went::Here, warning: None }),
+        Ok(Err(missed)) => Err(scan_miss(daemon, for_messages, &missed)),
         Err(error) => {
             tracing::info!("not run in the sandbox here: {error}");
             Err(Unfinished::Plainly { reason: "local-sandbox".to_owned() })
         }
     }
+}
+
+/// What was found before the compile is not all that it needs: the unit runs as the user wrote it.
+fn scan_miss(daemon: &Daemon, unit: &Analysed, missed: &str) -> Unfinished {
+    tracing::error!("{}: an input was not found by the scan: {missed}; please report it", unit.unit.source);
+    daemon.counters.count(|stats| stats.scan_miss += 1);
+    Unfinished::Plainly { reason: "scan-miss".to_owned() }
 }
 
 struct CancelGuard(CancelSwitch);
@@ -549,6 +567,9 @@ async fn take(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, remote: Remote, story:
         stderr: stream(&blobs, result.stderr_digest.as_ref()).map_err(unfit)?,
         files,
     };
+    if let Some(missed) = witness::missed(unit, &daemon.files, &taken) {
+        return Err(Setback::Missed(missed));
+    }
     if result.exit_code == 0 && daemon.local.results.is_some() {
         keep_later(daemon, unit.action_digest, result, blobs);
     }

@@ -1,5 +1,7 @@
 //! Reads the make rule that compilers write for `-M`: names with make's escapes. Opens no file.
 
+use std::borrow::Cow;
+
 /// Most bytes of a list that is read: 16 MiB, ten thousand long names tenfold.
 const DEPFILE_SIZE_MAX: usize = 16 << 20;
 
@@ -28,26 +30,44 @@ pub enum DepfileError {
 /// # Errors
 /// When there is no rule or more than one, or a name is not UTF-8.
 pub fn parse_depfile(text: &[u8]) -> Result<Vec<String>, DepfileError> {
+    let (names, end) = first_rule(text)?;
+    match text[end..].iter().position(|byte| !byte.is_ascii_whitespace()) {
+        None => Ok(names.into_iter().map(Cow::into_owned).collect()),
+        Some(more) => Err(DepfileError::Trailing(end + more)),
+    }
+}
+
+/// As [`parse_depfile`], of a file that a user asked for: what follows the rule (`-MP`) is left alone.
+///
+/// # Errors
+/// When there is no rule, or a name is not UTF-8.
+pub fn parse_first_rule(text: &[u8]) -> Result<Vec<Cow<'_, str>>, DepfileError> {
+    first_rule(text).map(|(names, _)| names)
+}
+
+/// The prerequisites, and where the rule ends.
+fn first_rule(text: &[u8]) -> Result<(Vec<Cow<'_, str>>, usize), DepfileError> {
     if text.len() > DEPFILE_SIZE_MAX {
         return Err(DepfileError::TooLong);
     }
     let mut at = end_of_targets(text).ok_or(DepfileError::NoRule)?;
     let mut names = Vec::new();
     let mut name = Vec::new();
-    let mut push = |name: &mut Vec<u8>, at: usize| -> Result<(), DepfileError> {
-        if !name.is_empty() {
-            names.push(String::from_utf8(std::mem::take(name)).map_err(|_| DepfileError::NotUtf8(at))?);
-        }
-        Ok(())
-    };
     while let Some(&byte) = text.get(at) {
+        if name.is_empty()
+            && let Some(plain) = plain_name(&text[at..])
+        {
+            at += plain.len();
+            names.push(Cow::Borrowed(std::str::from_utf8(plain).map_err(|_| DepfileError::NotUtf8(at))?));
+            continue;
+        }
         match byte {
             b'\\' => {
                 let run = text[at..].iter().take_while(|byte| **byte == b'\\').count();
                 let after = text.get(at + run).copied();
                 match after {
                     Some(b'\n') if run == 1 => {
-                        push(&mut name, at)?;
+                        push(&mut names, &mut name, at)?;
                         at += 1;
                     }
                     // Doubled backslashes and one more quote the space.
@@ -72,21 +92,32 @@ pub fn parse_depfile(text: &[u8]) -> Result<Vec<String>, DepfileError> {
                 name.push(b'$');
                 at += 1;
             }
-            b' ' | b'\t' => push(&mut name, at)?,
+            b' ' | b'\t' => push(&mut names, &mut name, at)?,
             b'\n' => {
-                push(&mut name, at)?;
-                let rest = &text[at..];
-                return match rest.iter().position(|byte| !byte.is_ascii_whitespace()) {
-                    None => Ok(names),
-                    Some(more) => Err(DepfileError::Trailing(at + more)),
-                };
+                push(&mut names, &mut name, at)?;
+                return Ok((names, at));
             }
             _ => name.push(byte),
         }
         at += 1;
     }
-    push(&mut name, at)?;
-    Ok(names)
+    push(&mut names, &mut name, at)?;
+    Ok((names, at))
+}
+
+/// Ends the name that is being put together, if there is one.
+fn push(names: &mut Vec<Cow<'_, str>>, name: &mut Vec<u8>, at: usize) -> Result<(), DepfileError> {
+    if !name.is_empty() {
+        let text = String::from_utf8(std::mem::take(name)).map_err(|_| DepfileError::NotUtf8(at))?;
+        names.push(Cow::Owned(text));
+    }
+    Ok(())
+}
+
+/// The name at the beginning of `text`, if there is one and none of its bytes is escaped.
+fn plain_name(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\\' | b'$')).unwrap_or(text.len());
+    (end > 0 && !matches!(text.get(end), Some(b'\\' | b'$'))).then(|| &text[..end])
 }
 
 /// The place after the first colon that ends the targets: one before a space or the line's end.
@@ -131,6 +162,7 @@ mod tests {
         assert_eq!(parse_depfile(b"no rule at all"), Err(DepfileError::NoRule));
         assert_eq!(parse_depfile(b"x\ny: a"), Err(DepfileError::NoRule));
         assert_eq!(parse_depfile(b"x: a\nb.h:\n"), Err(DepfileError::Trailing(5)));
+        assert_eq!(parse_first_rule(b"x: a \\\n b.h\nb.h:\n").as_deref(), Ok(&["a".into(), "b.h".into()][..]));
         assert_eq!(parse_depfile(b"x: new\nline.h\n"), Err(DepfileError::Trailing(7)));
         assert_eq!(parse_depfile(b"x: \xff\n"), Err(DepfileError::NotUtf8(4)));
         assert_eq!(parse_depfile(&vec![b' '; DEPFILE_SIZE_MAX + 1]), Err(DepfileError::TooLong));

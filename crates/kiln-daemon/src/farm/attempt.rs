@@ -102,7 +102,7 @@ impl Farm {
                 granted.used(Outcome::WorkerFailed, run_ms, 0, detail);
             }
             Err(Setback::Doubtful(detail)) => granted.used(Outcome::JobFailed, run_ms, 0, detail),
-            Err(Setback::Unfit { detail, .. }) => granted.used(Outcome::Cancelled, run_ms, 0, detail),
+            Err(Setback::Unfit { detail, .. } | Setback::Missed(detail)) => granted.used(Outcome::Cancelled, run_ms, 0, detail),
         }
         outcome
     }

@@ -24,6 +24,7 @@ fn a_build_is_the_plain_build_and_remote() {
     assert_eq!(count(&stats, "hits"), units, "{stats}");
     assert_eq!(count(&stats, "remote") + count(&stats, "local") + count(&stats, "fallback"), 0, "{stats}");
     says_what_the_compiler_says(&bench);
+    a_file_that_no_scan_finds_is_read_here(&bench);
 }
 
 /// Errors and warnings, their streams and codes, are the compiler's own.
@@ -49,6 +50,26 @@ fn says_what_the_compiler_says(bench: &Bench) {
         assert_eq!(count(&stats, "failed"), u64::from(code != 0), "{stats}");
         assert_eq!(count(&stats, "local") + count(&stats, "fallback"), 0, "compiled again: {stats}");
         let _ = fs::remove_file(dir.join("said.o"));
+    }
+}
+
+/// What only the assembler can know to be a directive names a file. The worker fails for want of it; nothing is seen of that.
+fn a_file_that_no_scan_finds_is_read_here(bench: &Bench) {
+    let dir = bench.project.dir();
+    fs::write(dir.join("data.bin"), "bytes").expect("a file");
+    fs::write(dir.join("odd.c"), "__asm__(\".data\\n.\\x69ncbin \\\"data.bin\\\"\\n.text\");\n").expect("a source");
+    let args = ["-c", "odd.c", "-o", "odd.o"];
+    let _ = run(Command::new("gcc").args(args).current_dir(dir), BUILD_MAX).ok();
+    let object = fs::read(dir.join("odd.o")).expect("an object");
+    fs::remove_file(dir.join("odd.o")).expect("removed");
+    bench.farm.zero();
+    let ran = run(bench.farm.kiln().arg("gcc").args(args).current_dir(dir), BUILD_MAX).ok();
+    assert_eq!(ran.text().trim(), "");
+    assert!(fs::read(dir.join("odd.o")).expect("an object") == object, "another object");
+    let stats = bench.farm.stats();
+    assert_eq!((count(&stats, "scan_miss"), count(&stats, "remote"), count(&stats, "failed")), (1, 0, 0), "{stats}");
+    for name in ["odd.c", "odd.o", "data.bin"] {
+        fs::remove_file(dir.join(name)).expect("removed");
     }
 }
 
