@@ -84,8 +84,10 @@ build_lua() {
         (cd debian/libtool && LIBTOOLIZE='libtoolize -i' autoreconf -f -i && env "$@" ./configure)
     fi
     configured
-    env "$@" make -j1 ${TARGETS:-linux} LIBTOOL="$PWD/debian/libtool/libtool" V= \
-        CC="${cc:-gcc} -std=gnu99" CXX="${cxx:-g++}" MYCFLAGS="$CFLAGS" MYCXXFLAGS="$CXXFLAGS" MYLDFLAGS= DEB_HOST_MULTIARCH=
+    set -- "$@" make LIBTOOL="$PWD/debian/libtool/libtool" V= CC="${cc:-gcc} -std=gnu99" CXX="${cxx:-g++}" \
+        MYCFLAGS="$CFLAGS" MYCXXFLAGS="$CXXFLAGS" MYLDFLAGS= DEB_HOST_MULTIARCH=
+    env "$@" -C src -j"$JOBS" o SYSCFLAGS=-DLUA_USE_LINUX
+    env "$@" -j1 linux
 }
 
 # build_cmake SETTINGS WORD...
