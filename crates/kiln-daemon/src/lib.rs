@@ -25,6 +25,7 @@ mod root;
 mod several;
 mod slots;
 mod stats;
+mod taken;
 mod toolchains;
 mod unit;
 mod wire;

@@ -1,13 +1,8 @@
 //! One unit from request to reply: analyse, look for a result, run it somewhere, hand it over.
 
-use bytes::Bytes;
-use kiln_cas::Digest;
 use kiln_cmdline::{Invocation, OutputKind};
 use kiln_frame::{Compile, Hello, Reply, RunLocally, Slot, Terminal};
-use kiln_proto::convert::digest_from_wire;
-use kiln_proto::reapi::ActionResult;
 use kiln_worker::CancelSwitch;
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -19,14 +14,15 @@ use crate::action::Analysed;
 use crate::analyse::{Analyst, Refused, Work};
 use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
-use crate::farm::{ACQUIRE_WAIT_MS, Arrived, Farm, Granted, NoGrant, Remote};
+use crate::farm::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant};
 use crate::inputs::Form;
 use crate::journal::{self, Attempt, Unit};
 use crate::local::LocalError;
 use crate::precompiled;
-use crate::reply::{Contents, Delivery, ResultFile, UnitResult, deliver};
+use crate::reply::{Delivery, UnitResult, deliver};
 use crate::several;
 use crate::slots::Permit;
+use crate::taken::take;
 use crate::witness;
 
 /// A final reply and the descriptors that go with it.
@@ -355,7 +351,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
         && farm.is_up()
         && let Some(remote) = farm.look_up(unit).await
     {
-        match take(daemon, unit, remote, story).await {
+        match take(daemon, unit, remote, story) {
             Ok(result) => return Ok(Finished { result, went: Went::Hit("remote"), warning: None }),
             Err(Setback::Missed(missed)) => return Err(scan_miss(daemon, unit, &missed)),
             // A result that does not stand up to checking is as good as none.
@@ -371,7 +367,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
                 let (at_ms, began) = (story.elapsed_ms(), Instant::now());
                 let worker = granted.grant.worker_name.clone();
                 let outcome = match farm.attempt(unit, &mut granted).await {
-                    Ok(remote) => take(daemon, unit, remote, story).await,
+                    Ok(remote) => take(daemon, unit, remote, story),
                     Err(setback) => Err(setback),
                 };
                 let told = outcome.as_ref().map_or_else(|setback| format!("{setback:?}"), |_| "ok".to_owned());
@@ -529,76 +525,4 @@ impl Drop for CancelGuard {
     fn drop(&mut self) {
         self.0.cancel();
     }
-}
-
-/// Takes a result off the wire: only files that were asked for; keeps it for next time.
-async fn take(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, remote: Remote, story: &mut Unit) -> Result<UnitResult, Setback> {
-    story.uploaded_blobs += remote.sent.blobs;
-    story.uploaded_bytes += remote.sent.bytes;
-    daemon.counters.count(|stats| {
-        stats.uploaded_bytes += remote.sent.bytes;
-        stats.downloaded_bytes += remote.received_bytes;
-    });
-    let Arrived { result, blobs } = remote.arrived;
-    let unfit = |detail: String| Setback::Unfit { code: "bad-result", detail };
-    let mut files = Vec::with_capacity(result.output_files.len());
-    for file in &result.output_files {
-        if !unit.command.output_paths.contains(&file.path) {
-            return Err(unfit(format!("a result names {:?}, which nobody asked for", file.path)));
-        }
-        files.push(ResultFile {
-            path: file.path.clone(),
-            executable: file.is_executable,
-            contents: Contents::Bytes(blob(&blobs, file.digest.as_ref()).map_err(unfit)?),
-        });
-    }
-    if !result.output_directories.is_empty() || !result.output_symlinks.is_empty() {
-        return Err(unfit("a result holds directories or links, which nobody asked for".to_owned()));
-    }
-    if result.exit_code == 0 {
-        let lacks = unit.unit.outputs.iter().find(|output| output.required && !files.iter().any(|file| file.path == output.path));
-        if let Some(output) = lacks {
-            return Err(unfit(format!("a result lacks {:?}", output.path)));
-        }
-    }
-    let taken = UnitResult {
-        exit_code: result.exit_code,
-        stdout: stream(&blobs, result.stdout_digest.as_ref()).map_err(unfit)?,
-        stderr: stream(&blobs, result.stderr_digest.as_ref()).map_err(unfit)?,
-        files,
-    };
-    if let Some(missed) = witness::missed(unit, &daemon.files, &taken) {
-        return Err(Setback::Missed(missed));
-    }
-    if result.exit_code == 0 && daemon.local.results.is_some() {
-        keep_later(daemon, unit.action_digest, result, blobs);
-    }
-    Ok(taken)
-}
-
-fn blob(blobs: &BTreeMap<Digest, Bytes>, digest: Option<&kiln_proto::reapi::Digest>) -> Result<Bytes, String> {
-    let digest = digest_from_wire(digest).map_err(|error| error.to_string())?;
-    match blobs.get(&digest) {
-        Some(bytes) => Ok(bytes.clone()),
-        None if digest.size == 0 => Ok(Bytes::new()),
-        None => Err(format!("{digest} did not come with the result")),
-    }
-}
-
-fn stream(blobs: &BTreeMap<Digest, Bytes>, digest: Option<&kiln_proto::reapi::Digest>) -> Result<Bytes, String> {
-    if digest.is_none() { Ok(Bytes::new()) } else { blob(blobs, digest) }
-}
-
-/// Keeps a result on this machine's disk, after the wrapper has it.
-fn keep_later(daemon: &Arc<Daemon>, action: Digest, result: ActionResult, blobs: BTreeMap<Digest, Bytes>) {
-    let daemon = Arc::clone(daemon);
-    tokio::task::spawn_blocking(move || {
-        for (digest, bytes) in &blobs {
-            if let Err(error) = kiln_cas::BlobStore::put(&daemon.local.store, digest, bytes) {
-                tracing::debug!("{error}");
-                return;
-            }
-        }
-        daemon.local.keep(&action, &result);
-    });
 }
