@@ -115,7 +115,6 @@ pub(super) static ROWS: &[Opt] = &[
     row("-fdiagnostics-show-location=", J, Message),
     row("-fdiagnostics-show-option", N, Message),
     row("-fdiagnostics-show-template-tree", N, Message),
-    row("-fdirectives-only", N, Message),
     row("-fdollars-in-identifiers", N, Code),
     row("-fdwarf2-cfi-asm", N, Code),
     row("-felide-constructors", N, Code),
