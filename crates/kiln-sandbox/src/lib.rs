@@ -37,3 +37,15 @@ pub use user::JobUser;
 /// stderr, and pts and shm, empty directories},
 /// a fresh `/proc`, an empty `/tmp` unless the input root has one, no network, address randomisation off.
 pub const KILN_ROOT: &str = "chroot/1";
+
+/// Parsers that are no part of the interface, for the fuzzer alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// What goes between the sandbox's helper and its owner.
+    pub fn messages(bytes: &[u8]) {
+        let _ = crate::message::Setup::decode(bytes);
+        let _ = crate::message::decode_ready(bytes);
+        let _ = crate::message::Job::decode(bytes);
+        let _ = crate::message::Report::decode(bytes);
+    }
+}

@@ -32,3 +32,12 @@ pub use writer::BlobWriter;
 
 /// Bytes read and hashed at a time: large enough that system calls do not matter, small enough for every stack of buffers.
 const COPY_BUFFER_BYTES: usize = 128 << 10;
+
+/// Parsers that are no part of the interface, for the fuzzer alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// A stored result.
+    pub fn record(bytes: &[u8]) {
+        let _ = crate::record::decode(bytes);
+    }
+}

@@ -56,12 +56,16 @@ impl ElfKind {
 
 /// Reads a file's headers; nothing when it is not ELF, or damaged beyond what the loader would accept.
 pub(crate) fn read(path: &Path) -> std::io::Result<Option<Elf>> {
-    let cache = ReadCache::new(File::open(path)?);
-    Ok(match FileKind::parse(&cache) {
-        Ok(FileKind::Elf64) => parse::<FileHeader64<object::Endianness>, _>(&cache),
-        Ok(FileKind::Elf32) => parse::<FileHeader32<object::Endianness>, _>(&cache),
+    Ok(parse_bytes(&ReadCache::new(File::open(path)?)))
+}
+
+/// The same of what stands in a file.
+pub(crate) fn parse_bytes<'a, R: ReadRef<'a>>(data: R) -> Option<Elf> {
+    match FileKind::parse(data) {
+        Ok(FileKind::Elf64) => parse::<FileHeader64<object::Endianness>, _>(data),
+        Ok(FileKind::Elf32) => parse::<FileHeader32<object::Endianness>, _>(data),
         _ => None,
-    })
+    }
 }
 
 fn parse<'a, H: FileHeader<Endian = object::Endianness>, R: ReadRef<'a>>(data: R) -> Option<Elf> {

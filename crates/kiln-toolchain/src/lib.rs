@@ -42,3 +42,17 @@ pub use hidden::hidden_options;
 pub use list::{list_inputs, without_outputs};
 pub use native::{NATIVE_SPECS_PATH, Native, names_native, resolve_native};
 pub use toolchain::{Entry, Toolchain};
+
+/// Parsers that are no part of the interface, for the fuzzer alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// The headers of a program or library.
+    pub fn elf(bytes: &[u8]) {
+        let _ = crate::elf::parse_bytes(bytes);
+    }
+
+    /// The loader's cache.
+    pub fn ldcache(bytes: &[u8]) {
+        let _ = crate::ldcache::LdCache::parse(bytes).files("libc.so.6");
+    }
+}

@@ -1,0 +1,5 @@
+#include \
+"x.h"
+#ifdef __TIME__
+import m;
+#endif

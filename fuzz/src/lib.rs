@@ -1,0 +1,193 @@
+//! Every parser of what kiln did not write itself, as a function of bytes that may be anything: targets of the fuzzer, and of a short run
+//! in `make test` (`crates/kiln-testkit/tests/fuzz.rs` includes this file). Parsers within a crate are reached by the fuzzer alone; there
+//! the crate's own tests have the short run. Knows no expected values, only what always holds.
+
+use kiln_cmdline::{Family, Request, check_specs, explain, parse, parse_all, quick_refusal};
+use kiln_frame::{Decoder, Frame, Hello, Reply};
+use kiln_proto::grant::GrantKey;
+use kiln_scan::{
+    Compiler, Dialect, FileView as _, LineComments, MacroTable, MemoryView, Names, ScanRequest, Scanner, SearchDirs, SearchList,
+    directives,
+};
+use std::sync::Arc;
+
+/// One parser.
+pub type Entry = fn(&[u8]);
+
+/// All of them, by the name of their target and of their directory of seeds.
+pub const ENTRIES: &[(&str, Entry)] = &[
+    ("address", address),
+    ("cmdline", cmdline),
+    ("depfile", depfile),
+    #[cfg(fuzzing)]
+    ("elf", kiln_toolchain::fuzzing::elf),
+    ("frame", frame),
+    ("grant", grant),
+    #[cfg(fuzzing)]
+    ("ldcache", kiln_toolchain::fuzzing::ldcache),
+    ("macros", macros),
+    ("reapi", reapi),
+    #[cfg(fuzzing)]
+    ("record", kiln_store::fuzzing::record),
+    ("resource", resource),
+    ("response", response),
+    #[cfg(fuzzing)]
+    ("sandbox", kiln_sandbox::fuzzing::messages),
+    ("scan", scan),
+    ("specs", specs),
+];
+
+const FAMILIES: [Family; 2] = [Family::Gcc, Family::Clang];
+
+/// What becomes of one command line: it is read or refused, the quick look agrees, and every word is told of.
+fn read(args: &[Vec<u8>], file: Option<&[u8]>) {
+    let quick = quick_refusal(args);
+    for family in FAMILIES {
+        for cxx_driver in [false, true] {
+            let read_file = |_: &str| file.map(<[u8]>::to_vec);
+            let request = Request { family, cxx_driver, args, env: &[], cwd: "/d", read_file: &read_file };
+            if let Ok(invocation) = parse(&request) {
+                assert!(quick.is_none(), "refused at a glance, and read");
+                assert!(invocation.outputs.iter().any(|output| output.required));
+                assert_eq!(invocation.args.len(), args.len());
+                let again: Vec<Vec<u8>> = invocation.expanded.iter().map(|arg| arg.clone().into_bytes()).collect();
+                let second = parse(&Request { args: &again, read_file: &|_| None, ..request }).expect("what was read reads again");
+                assert_eq!(second.outputs, invocation.outputs);
+            }
+            let _ = parse_all(&request);
+            let words: Vec<String> = args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+            let _ = explain(family, cxx_driver, &words);
+        }
+    }
+}
+
+/// A command line, a word a line.
+fn cmdline(bytes: &[u8]) {
+    let args: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    read(&args, None);
+}
+
+/// A response file.
+fn response(bytes: &[u8]) {
+    read(&[b"-c".to_vec(), b"@f".to_vec()], Some(bytes));
+}
+
+/// A specs file.
+fn specs(bytes: &[u8]) {
+    let _ = check_specs(&String::from_utf8_lossy(bytes));
+}
+
+/// A source, and a header that includes itself by another name: lexed in every dialect, scanned twice with the same outcome.
+fn scan(bytes: &[u8]) {
+    const DIALECTS: &[Dialect] = &[
+        Dialect::GNU_C,
+        Dialect::GNU_CXX,
+        Dialect::ASSEMBLER,
+        Dialect { trigraphs: true, modules: true, ..Dialect::GNU_CXX },
+        Dialect { line_comments: LineComments::InText, digraphs: false, raw_strings: false, ..Dialect::GNU_C },
+    ];
+    let names = Names::new();
+    for dialect in DIALECTS {
+        let _ = directives(bytes, *dialect, &names);
+    }
+    let mut view = MemoryView::with(&[("/w/i/x.h", "#include_next <x.h>\n#define A 1\n"), ("/w/j/x.h", "#undef A\n")]);
+    view.write("/w/a.c", bytes);
+    for compiler in [Compiler::Gcc, Compiler::Clang] {
+        let dirs = SearchDirs { user: vec!["i".to_owned(), "j".to_owned()], ..SearchDirs::default() };
+        let request = ScanRequest {
+            source: "a.c".to_owned(),
+            cwd: "/w".to_owned(),
+            dialect: Dialect::GNU_CXX,
+            compiler,
+            search: Arc::new(SearchList::assemble(&view, "/w", &dirs, compiler)),
+            predefined: Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names())),
+            command_macros: Vec::new(),
+            forced: Vec::new(),
+            assembler_dirs: Vec::new(),
+            embed_dirs: Vec::new(),
+            stand_ins: Vec::new(),
+            precompiles: false,
+            preprocessed: false,
+        };
+        let mut scanner = Scanner::new();
+        let first = scanner.scan(&view, &request);
+        assert_eq!(first, scanner.scan(&view, &request), "a second scan says the same");
+    }
+}
+
+/// A compiler's dump of its macros.
+fn macros(bytes: &[u8]) {
+    let _ = MacroTable::parse(bytes, &Names::new());
+}
+
+/// A dependency file.
+fn depfile(bytes: &[u8]) {
+    let _ = kiln_toolchain::parse_depfile(bytes);
+}
+
+/// What arrives at either end of the wrapper's socket: the same frames whether byte by byte or at once.
+fn frame(bytes: &[u8]) {
+    let mut at_once = Decoder::new();
+    let taken = at_once.push(bytes, Vec::new());
+    let (mut by_byte, mut frames) = (Decoder::new(), 0);
+    for byte in bytes {
+        if by_byte.push(&[*byte], Vec::new()).is_err() {
+            break;
+        }
+        while let Ok(Some(frame)) = by_byte.next_frame() {
+            messages(&frame);
+            frames += 1;
+        }
+    }
+    if taken.is_ok() {
+        let mut count = 0;
+        while let Ok(Some(_)) = at_once.next_frame() {
+            count += 1;
+        }
+        assert_eq!(count, frames, "frames at once and byte by byte");
+    }
+}
+
+fn messages(frame: &Frame) {
+    let _ = Hello::from_frame(frame);
+    let _ = kiln_frame::Request::from_frame(frame);
+    let _ = Reply::from_frame(frame);
+}
+
+/// Messages of the Remote Execution API, as they are stored.
+fn reapi(bytes: &[u8]) {
+    let _ = kiln_cas::Directory::decode(bytes);
+    let _ = kiln_cas::Command::decode(bytes);
+    let _ = kiln_cas::Action::decode(bytes);
+}
+
+/// Names of resources in byte streams, and digests.
+fn resource(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = kiln_cache::read_name(&text);
+    if let Ok(digest) = text.parse::<kiln_cas::Digest>() {
+        assert_eq!(digest.to_string().parse::<kiln_cas::Digest>().as_ref(), Ok(&digest), "a digest reads as it is written");
+    }
+}
+
+/// A grant that nobody signed.
+fn grant(bytes: &[u8]) {
+    let key = GrantKey::new("key", [7; 32]);
+    assert!(key.verify(bytes).is_err(), "a forged grant");
+}
+
+/// Addresses and networks.
+fn address(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = text.parse::<kiln_rpc::Network>();
+    let _ = text.parse::<kiln_rpc::Address>();
+}
+
+/// The target of this name, for one input.
+///
+/// # Panics
+/// The target fails, or there is none of this name.
+pub fn run(name: &str, bytes: &[u8]) {
+    let (_, target) = ENTRIES.iter().find(|(of, _)| *of == name).expect("a target");
+    target(bytes);
+}

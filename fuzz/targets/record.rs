@@ -1,0 +1,4 @@
+//! The target `record`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_fuzz::run("record", bytes));
