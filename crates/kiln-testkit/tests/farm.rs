@@ -5,6 +5,8 @@
 mod builds;
 #[path = "farm/client.rs"]
 mod client;
+#[path = "farm/egress.rs"]
+mod egress;
 #[path = "farm/fresh.rs"]
 mod fresh;
 #[path = "farm/services.rs"]
