@@ -11,8 +11,6 @@ import projects
 import record
 import tool_kiln
 
-# Of client and servers, where wall time is compared: one each.
-CLIENT_CORE, SERVER_CORE = min(1, os.cpu_count() - 1), 0
 RECORDER = os.path.join(common.ROOT, "target", "bench", "recordcc")
 # Directories of links by which a build finds a tool in the compiler's place.
 MASQUERADE = {"distcc": "/usr/lib/distcc", "icecc": "/usr/lib/icecc/bin", "ccache": "/usr/lib/ccache"}
@@ -94,7 +92,7 @@ class Build:
     def run(self, name, tool, jobs, core):
         """One clean build through a tool: (wall s, client CPU s, share of its core that the servers were busy)."""
         self.clean()
-        server = getattr(getattr(tool, "farm", None), "group", None) or getattr(tool, "server", None)
+        server = tool.server_group()
         before, busy = sum(group.cpu_ms() for group in tool.groups()), server.cpu_ms() if server else 0
         wall, cpu = self.make(links_of(name, tool), tool.env, jobs, core)
         cpu += (sum(group.cpu_ms() for group in tool.groups()) - before) / 1e3

@@ -16,15 +16,13 @@ ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {
 LINKS = [("100mbit", 1), ("1gbit", 1), ("1gbit", 20)] if common.FULL else [("100mbit", 1), ("1gbit", 20)]
 LINK_ROUNDS = 5 if common.FULL else common.rounds(3)
 PLAIN_ROUNDS = 3 if common.FULL else 1
-# A share of the servers' core beyond which the farm, not the client, may be what is measured.
-BOUND = 0.8
 
 
 def measure(results):
     results.note("make -j (farm's cores + 2), nothing built before; the client (make, wrappers, daemon, link) on one core, all servers on another. Servers are "
                  "real, their compiler sleeps the CPU time of the recorded compile and answers with its result: no server compiles. client_cpu is that of make and "
                  "all below it and of the client's daemons. The product (haproxy, vmlinux) must be that of a plain build to the byte. "
-                 f"farm_busy is the share of the servers' core in use: over {BOUND} the row is farm-bound. No cache; farms are warm (one build before); "
+                 f"farm_busy is the share of the servers' core in use: over {common.FARM_BOUND} the row is farm-bound. No cache; farms are warm (one build before); "
                  "kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
                  "gcc: the plain build on the client's core alone, -j1.")
     for build in builds.BUILDS.values():
@@ -35,7 +33,7 @@ def measure(results):
         plain = tools.Plain()
         chosen = common.chosen_tools()
         if not chosen or "gcc" in chosen:
-            values = [build.run("gcc", plain, 1, builds.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)]
+            values = [build.run("gcc", plain, 1, common.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)]
             add(results, f"{build.name}, this core alone", "gcc", values)
         todo = [(f"{build.name}, {size} cores", size, None, rounds) for size, rounds in ROUNDS.items()]
         if net.isolate():
@@ -50,8 +48,8 @@ def measure(results):
 
 def makers(build, size, tag, delay):
     servers, slots = FARMS[size]
-    settings = {"sleeps": True, "cpus": {builds.SERVER_CORE}, "delay_ms": delay}
-    client = {builds.CLIENT_CORE}
+    settings = {"sleeps": True, "cpus": {common.SERVER_CORE}, "delay_ms": delay}
+    client = {common.CLIENT_CORE}
     # icecc's daemons each unpack the tarball with all that was recorded: one of them has all the slots.
     return {
         "kiln": lambda: tool_kiln.Kiln(tag + "k", tool_kiln.Farm(tag + "k", build, workers=servers, slots=slots, **settings), cpus=client),
@@ -70,7 +68,7 @@ def compare(results, build, case, size, link, rounds):
                 running[name] = make()
                 if link:
                     running[name].host_of_farm().limit(link[0])
-                build.run(name, running[name], size + 2, builds.CLIENT_CORE)
+                build.run(name, running[name], size + 2, common.CLIENT_CORE)
                 found[name] = []
             except (common.Failed, OSError, subprocess.SubprocessError) as error:
                 drop(results, case, name, error, running)
@@ -79,7 +77,7 @@ def compare(results, build, case, size, link, rounds):
                 try:
                     if running[name].fresh_after_changes:
                         running[name].restart()
-                    found[name].append(build.run(name, running[name], size + 2, builds.CLIENT_CORE))
+                    found[name].append(build.run(name, running[name], size + 2, common.CLIENT_CORE))
                 except (common.Failed, OSError, subprocess.SubprocessError) as error:
                     drop(results, case, name, error, running)
                     # What it did until then stands in the report, without a ratio.
@@ -104,5 +102,5 @@ def drop(results, case, name, error, running):
 def add(results, case, name, values):
     for at, (metric, unit) in enumerate((("wall", "s"), ("client_cpu", "s"), ("farm_busy", "of 1"))):
         results.add(case, name, metric, unit, [value[at] for value in values])
-    if values and sorted(value[2] for value in values)[len(values) // 2] > BOUND:
+    if values and sorted(value[2] for value in values)[len(values) // 2] > common.FARM_BOUND:
         results.note(f"farm-bound: {case}, {name}.")

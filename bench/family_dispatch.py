@@ -1,5 +1,7 @@
 """The client's CPU for a remote compile: servers answer from recorded compiles at once, so that the client is what is measured."""
 
+import statistics
+
 import common
 import projects
 import record
@@ -15,7 +17,7 @@ ALONE_STEP = 5
 NOTES = (
     "The remote side of every tool is real (scheduler, worker, distccd, iceccd) but its compiler is not: it answers with the object that gcc gave, "
     "at once. CPU is user + system of all client processes and of the client's daemons; servers are not counted. A round is all units of a group, "
-    f"{JOBS} at once; pairs are rounds. TU/s is 2000 / client CPU ms: what a client of two cores can send out. Every object is compared with gcc's.",
+    f"{JOBS} at once, the client on one core and all servers on another; pairs are rounds. TU/s is 2000 / client CPU ms: what a client of two cores can send out. Every object is compared with gcc's.",
     "States: empty farm (nothing known anywhere), cold (daemon or include server just started, headers in the farm), warm (unchanged), "
     "touched (every source has another byte than ever before), header (one central header has). No cache of results is on anywhere. "
     "The first use of a compiler (kiln packages it, icecc makes its tarball before) is measured apart, by a unit without includes.",
@@ -44,12 +46,13 @@ VARIANTS = ("kiln, no TLS", "distcc-lzo")
 def contestants(recording, empty):
     """Name and maker of each tool."""
     suffix = f"{recording.group.name}{'-empty' if empty else ''}".replace("+", "x")
+    client, server = {common.CLIENT_CORE}, {"cpus": {common.SERVER_CORE}, "empty": empty}
     makers = {
-        "kiln": lambda: tool_kiln.Kiln("dt-" + suffix, tool_kiln.Farm("dt-" + suffix, recording, empty=empty)),
-        "kiln, no TLS": lambda: tool_kiln.Kiln("dp-" + suffix, tool_kiln.Farm("dp-" + suffix, recording, empty=empty, tls=False)),
+        "kiln": lambda: tool_kiln.Kiln("dt-" + suffix, tool_kiln.Farm("dt-" + suffix, recording, **server), cpus=client),
+        "kiln, no TLS": lambda: tool_kiln.Kiln("dp-" + suffix, tool_kiln.Farm("dp-" + suffix, recording, tls=False, **server), cpus=client),
     }
     for name, kind in (("distcc-pump", tools.Pump), ("distcc", tools.Distcc), ("distcc-lzo", tools.DistccLzo), ("icecc", tools.Icecc)):
-        makers[name] = lambda name=name, kind=kind: kind(f"d-{name}-{suffix}", recording, empty=empty)
+        makers[name] = lambda name=name, kind=kind: kind(f"d-{name}-{suffix}", recording, client_cpus=client, **server)
     return {name: make for name, make in makers.items() if wanted(name, recording.group, empty)}
 
 
@@ -139,7 +142,7 @@ class Dispatch:
         tool = self.tools[name]
         kiln = isinstance(tool, tool_kiln.Kiln)
         before, stats = tool.remote_done(), tool.json("stats") if kiln else None
-        found = record.drive(self.recording, tool, jobs, chosen, empty)
+        found = record.drive(self.recording, tool, jobs, chosen, empty, common.CLIENT_CORE)
         count = len(found.unit_wall_ms)
         if before is not None and tool.remote_done() - before != count:
             raise common.Failed(f"{tool.remote_done() - before} of {count} units were compiled remotely" + (why(tool.json("stats")) if kiln else ""))
@@ -171,6 +174,10 @@ class Dispatch:
         add(case, name, "client_cpu_processes", "ms/TU", [r.processes_ms for r in rounds])
         add(case, name, "tu_per_s", "TU/s", [2000 / r.cpu_ms for r in rounds])
         add(case, name, "wall_alone" if alone else "wall", "ms/TU", [r.wall_ms / len(r.unit_wall_ms) for r in rounds])
+        busy = [r.farm_busy for r in rounds if r.farm_busy is not None]
+        add(case, name, "farm_busy", "of 1", busy)
+        if busy and statistics.median(busy) > common.FARM_BOUND:
+            self.results.note(f"farm-bound: {case}, {name}: its wall time is its server's.")
         add(case, name, "exact_objects", "of 1", [r.exact for r in rounds])
         add(case, name, "sent", "KB/TU", [r.sent / 1e3 for r in rounds if r.sent is not None])
         add(case, name, "received", "KB/TU", [r.received / 1e3 for r in rounds if r.received is not None])

@@ -82,14 +82,16 @@ class Round:
         self.processes_ms, self.daemons_ms, self.wall_ms, self.unit_wall_ms, self.exact = processes_ms, daemons_ms, wall_ms, unit_wall_ms, exact
         self.cpu_ms = processes_ms + daemons_ms
         self.sent = self.received = self.files = None
+        # Share of one core that the servers were busy; None where there are none.
+        self.farm_busy = None
 
 
 # What a daemon still has to do once its last answer is out is its cost too.
 SETTLE_SECONDS = 0.15
 
 
-def drive(recording, tool, jobs, chosen=None, empty=False):
-    """Runs units through a tool, `jobs` at once, and compares every object. Returns a Round."""
+def drive(recording, tool, jobs, chosen=None, empty=False, core=None):
+    """Runs units through a tool, `jobs` at once, on one core where it is given, and compares every object. Returns a Round."""
     units = recording.units
     numbers = range(recording.first) if chosen is None else chosen
     path, log = common.work("drive.list"), common.work("drive.log")
@@ -100,7 +102,9 @@ def drive(recording, tool, jobs, chosen=None, empty=False):
     if os.path.exists(log):
         os.remove(log)
     before, wire = sum(group.cpu_ms() for group in tool.groups()), tool.counted()
-    printed = run_driver([common.DRIVE, str(jobs), path, log], tool.env)
+    server = tool.server_group()
+    server_ms = server.cpu_ms() if server else 0
+    printed = run_driver([*(["taskset", "-c", str(core)] if core is not None else []), common.DRIVE, str(jobs), path, log], tool.env)
     time.sleep(SETTLE_SECONDS)
     daemons = sum(group.cpu_ms() for group in tool.groups()) - before
     lines = [line.split() for line in printed.splitlines()]
@@ -113,6 +117,8 @@ def drive(recording, tool, jobs, chosen=None, empty=False):
     processes = sum(int(row[2]) for row in lines[:-1]) / 1e3
     count = len(numbers)
     found = Round(processes / count, daemons / count, int(lines[-1][1]) / 1e3, [int(row[3]) / 1e3 for row in lines[:-1]], exact)
+    if server:
+        found.farm_busy = (server.cpu_ms() - server_ms) / (found.wall_ms + SETTLE_SECONDS * 1e3)
     if wire:
         after = tool.counted()
         found.sent, found.received = (after[0] - wire[0]) / count, (after[1] - wire[1]) / count

@@ -13,8 +13,10 @@ TITLES = {"wrapper": "Start costs", "dispatch": "Remote compiles: the client's C
           "failure": "Lost servers", "cache": "Cache service", "sched": "Scheduler", "costs": "What kiln costs beside"}
 # Share of the machine's CPU that processes outside the bench may have had; what the kernel does for a wire counts as theirs.
 OTHERS_MAX = 0.15
-# Of a metric not named here a lower figure is better, or it only describes.
-HIGHER_IS_BETTER = {"blobs_per_s", "grants_per_s", "tu_per_s"}
+# Metrics of which more, or less, is better; any other only describes, or follows from one of these.
+HIGHER_IS_BETTER = {"blobs_per_s", "grants_per_s", "exact_objects"}
+LOWER_IS_BETTER = {"cpu", "wall", "instructions", "client_cpu", "wall_alone", "sent", "received", "hit_cpu", "hit_wall", "build_cpu", "build_wall",
+                   "server_cpu", "stalled", "total", "next", "slowest"}
 # Colours of the tools; kiln's is the first.
 COLOURS = ["#c2410c", "#64748b", "#0f766e", "#7c3aed", "#a16207", "#be185d", "#1d4ed8"]
 # README's table: what a row says, family, case, metric. Columns are the tools.
@@ -95,12 +97,26 @@ def ratio_row(r):
 
 
 def losses(result):
-    """Every compared row in which another tool is better than kiln."""
-    rows = [r for r in result["ratios"] if (r["ratio"] < 1 if r["metric"] in HIGHER_IS_BETTER else r["ratio"] > 1)]
-    lines = ["## Where kiln is not the best", ""]
+    """Every row in which another tool is better than kiln, or than that variant of it where it has no plain one."""
+    cells = {}
+    for r in result["records"]:
+        if r["metric"] in HIGHER_IS_BETTER | LOWER_IS_BETTER:
+            cells.setdefault((r["family"], r["case"], r["metric"]), {})[r["tool"]] = r
+    intervals = {(r["family"], r["case"], r["metric"], r["tool"], r["peer"]): f"{number(r['low'])} to {number(r['high'])}" for r in result["ratios"]}
+    rows = []
+    for (family, case, metric), tools in cells.items():
+        own = ["kiln"] if "kiln" in tools else [name for name in tools if name.startswith("kiln")]
+        for name in own:
+            for peer, record in tools.items():
+                ours, theirs = tools[name]["median"], record["median"]
+                if not peer.startswith("kiln") and (ours < theirs if metric in HIGHER_IS_BETTER else ours > theirs):
+                    ratio = number(ours / theirs) if theirs else ""
+                    rows.append([family, case, f"{metric}, {record['unit']}", name, number(ours), peer, number(theirs), ratio,
+                                 intervals.get((family, case, metric, name, peer), ""), record["n"]])
+    lines = ["## Where kiln is not the best", "", "Every row of the tables above in which another tool's median is better; a ratio whose interval holds 1 is no difference.", ""]
     if not rows:
-        return lines + ["In no compared row.", ""]
-    return lines + table(["family", "case", "metric", "tool", "better", "ratio", "95 %", "pairs"], [[r["family"], *ratio_row(r)] for r in rows]) + [""]
+        return lines + ["None.", ""]
+    return lines + table(["family", "case", "metric", "tool", "its", "better", "its", "ratio", "95 %", "n"], rows) + [""]
 
 
 def colour(tool, tools):

@@ -177,6 +177,9 @@ class Kiln:
     def groups(self):
         return [self.client]
 
+    def server_group(self):
+        return self.farm and self.farm.group
+
     def stop(self):
         self.client.stop()
         if self.farm:

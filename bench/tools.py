@@ -65,6 +65,10 @@ class Plain:
     def host_of_farm(self):
         return self.host
 
+    def server_group(self):
+        """Processes that serve others; None where there are none."""
+        return getattr(self, "server", None)
+
     def restart(self):
         """Forgets what a daemon of the tool knows; most have none."""
 
