@@ -25,7 +25,7 @@ class Build:
     def __init__(self, name, project, arguments, product):
         self.name, self.project, self.arguments, self.product = name, project, arguments, product
         self.directory = self.digest = None
-        self.units = 0
+        self.units, self.compile_cpu_s = 0, 0.0
 
     def prepare(self):
         """A tree of its own, and all compiles recorded; `directory` is then that of the recording."""
@@ -44,7 +44,8 @@ class Build:
             self.make(os.path.dirname(links), {"KILN_BENCH_RECORDING": self.directory}, os.cpu_count(), None)
             self.settle(index)
         with open(index) as file:
-            self.units = len(file.readlines())
+            lines = file.readlines()
+        self.units, self.compile_cpu_s = len(lines), sum(int(line.split("\t")[1]) for line in lines) / 1e6
         with open(index + ".whole") as file:
             self.digest = file.read()
 

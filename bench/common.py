@@ -59,8 +59,8 @@ def chosen_tools():
 CLIENT_CORE, SERVER_CORE = min(1, os.cpu_count() - 1), 0
 # A share of the servers' core beyond which the farm, not the client, may be what is measured.
 FARM_BOUND = 0.8
-# Seconds of each family: 44 minutes in all. A machine of two cores with nothing else to do needs less.
-BUDGETS = {"wrapper": 75, "dispatch": 780, "hit": 330, "scan": 200, "failure": 360, "cache": 90, "sched": 60, "build": 600, "costs": 150}
+# Seconds of each family: 45 minutes in all. A machine of two cores with nothing else to do needs a little less.
+BUDGETS = {"wrapper": 40, "dispatch": 810, "hit": 330, "scan": 160, "failure": 330, "cache": 70, "sched": 40, "build": 780, "costs": 140}
 BUDGET_SECONDS = 300
 
 

@@ -11,11 +11,11 @@ import tools
 # Farm size: servers and slots of each.
 FARMS = {8: (1, 8), 64: (2, 32), 512: (16, 32)}
 # Pairs for each; what a small farm takes is its compilers' sleep, which hardly varies.
-ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {64: 10, 8: 3, 512: 4}.items()}
+ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {64: 10, 8: 2, 512: 3}.items()}
 # Links tried with the middle farm: rate, and delay each way in ms.
 LINKS = [("100mbit", 1), ("1gbit", 1), ("1gbit", 20)] if common.FULL else [("100mbit", 1), ("1gbit", 20)]
-LINK_ROUNDS = 5 if common.FULL else common.rounds(3)
-PLAIN_ROUNDS = 3 if common.FULL else 1
+LINK_ROUNDS = 5 if common.FULL else common.rounds(2)
+PLAIN_ROUNDS = 3
 
 
 def measure(results):
@@ -24,17 +24,15 @@ def measure(results):
                  "all below it and of the client's daemons. The product (haproxy, vmlinux) must be that of a plain build to the byte. "
                  f"farm_busy is the share of the servers' core in use: over {common.FARM_BOUND} the row is farm-bound. No cache; farms are warm (one build before); "
                  "kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
-                 "gcc: the plain build on the client's core alone, -j1.")
+                 "gcc: compile_cpu is that of all compiles when they were recorded, what one core alone would need at the least.")
     for build in builds.BUILDS.values():
         if build.name == "kernel" and not common.FULL:
             results.note("The kernel's whole defconfig: only with FULL=1.")
             continue
         build.prepare()
-        plain = tools.Plain()
-        chosen = common.chosen_tools()
-        if not chosen or "gcc" in chosen:
-            values = [build.run("gcc", plain, 1, common.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)]
-            add(results, f"{build.name}, this core alone", "gcc", values)
+        results.add(build.name, "gcc", "compile_cpu", "s", [build.compile_cpu_s])
+        if common.FULL:
+            add(results, f"{build.name}, this core alone", "gcc", [build.run("gcc", tools.Plain(), 1, common.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)])
         todo = [(f"{build.name}, {size} cores", size, None, rounds) for size, rounds in ROUNDS.items()]
         if net.isolate():
             todo += [(f"{build.name}, 64 cores, {rate}/s, {delay} ms", 64, (rate, delay), LINK_ROUNDS) for rate, delay in LINKS]

@@ -12,7 +12,7 @@ import tools
 
 PAIRS = common.rounds(10)
 # Objects of haproxy that are built each time: some seconds of compiling.
-OBJECTS = 16
+OBJECTS = 8
 # A tree of many headers, and units that include so many each.
 HEADERS, UNITS, HEADERS_A_UNIT, HEADER_LINES = 30_000, 100, 600, 60
 
@@ -37,7 +37,7 @@ def local_build(results, build):
     contestants = {"gcc": tools.Plain(), "kiln, sandbox": tool_kiln.Kiln("local"), "kiln, no sandbox": tool_kiln.Kiln("local-plain", KILN_DAEMON_SANDBOX="false")}
     arguments = build.arguments
     try:
-        for _ in range(PAIRS + 1):
+        for _ in results.budget.share(2).rounds(PAIRS + 1, results, "no farm"):
             for name, tool in contestants.items():
                 build.clean()
                 build.arguments = [*arguments, *objects]

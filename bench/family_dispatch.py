@@ -13,7 +13,7 @@ EMPTY_ROUNDS = common.rounds(5)
 # As a build runs them, and one at a time for the wait of a single unit.
 JOBS = 8
 # One unit in so many is run alone.
-ALONE_STEP = 5
+ALONE_STEP = 10
 NOTES = (
     "The remote side of every tool is real (scheduler, worker, distccd, iceccd) but its compiler is not: it answers with the object that gcc gave, "
     "at once. CPU is user + system of all client processes and of the client's daemons; servers are not counted. A round is all units of a group, "
@@ -63,7 +63,8 @@ def wanted(name, group, empty):
         return name in chosen
     if common.FULL:
         return True
-    return not (empty and name in FORGETFUL) and not (name in VARIANTS and group is not next(iter(projects.GROUPS.values())))
+    first = group is next(iter(projects.GROUPS.values()))
+    return not (empty and name in FORGETFUL) and (first or not empty and name not in VARIANTS)
 
 
 class Dispatch:
@@ -77,7 +78,8 @@ class Dispatch:
 
     def run(self):
         self.states(empty=False)
-        self.states(empty=True)
+        if contestants(self.recording, True):
+            self.states(empty=True)
 
     def states(self, empty):
         try:

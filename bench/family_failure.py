@@ -11,7 +11,7 @@ import projects
 import tool_kiln
 import tools
 
-ROUNDS = common.rounds(3)
+ROUNDS = common.rounds(2)
 # The unit is lost this long after its compiler was seen to start.
 LOSS_AFTER_SECONDS = 0.5
 # How often the processes of this machine are looked at.

@@ -19,6 +19,8 @@ import net
 import projects
 import tools
 
+# Families that need no project's source.
+SOURCELESS = {"wrapper", "failure", "cache"}
 FAMILIES = ["wrapper", "dispatch", "hit", "scan", "failure", "cache", "sched", "build", "costs"]
 
 
@@ -115,7 +117,8 @@ def main():
     signal.signal(signal.SIGTERM, end)
     start = time.monotonic()
     try:
-        fetch()
+        if set(wanted) - SOURCELESS:
+            fetch()
         net.isolate()
         head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
         for number, family in enumerate(wanted):
