@@ -1,0 +1,2 @@
+#include <found.h>
+int o = FOUND;
