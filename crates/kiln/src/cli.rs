@@ -31,16 +31,13 @@ Put kiln in front of a compiler:
 See what happens:
   kiln stats [--json] [--zero]    counters since zero
   kiln status [--json]            daemon, scheduler, workers
-  kiln top                        the farm at work
   kiln explain FILE | --last N    why a unit went where it went
-  kiln trace -o FILE              a build as a timeline
   kiln slots                      the -j to use
   kiln doctor                     what is wrong, and how to mend it
 
 Check and keep:
   kiln verify -- COMMAND...       compile each unit both ways and compare
   kiln capture -- COMPILER ARGS   a directory that replays one unit
-  kiln cache ..., kiln rebuild ...
   kiln daemon start|stop|restart
   kiln demo [DIR] [-- COMMAND...] a farm on this machine, a build, a comparison
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-/// First words that are commands of `kiln` itself; every other first word is a compiler.
+/// First words that are commands of `kiln` itself, or are kept for ones to come; every other first word is a compiler.
 const COMMANDS: [&str; 15] = [
     "cache", "capture", "daemon", "demo", "doctor", "explain", "links", "rebuild", "run", "slots", "stats", "status", "top",
     "trace", "verify",

@@ -76,6 +76,7 @@ fn command() -> Command {
             .help("The build")
     };
     Command::new("kiln")
+        .bin_name("kiln")
         .about("A compile farm and compile cache for C and C++")
         .subcommand_required(true)
         .subcommand(Command::new("run").about("Run a build with kiln as its compilers, and say how it went").arg(rest()))
