@@ -36,7 +36,7 @@ class Budget:
         self.end = None if FULL else time.monotonic() + seconds
 
     def share(self, of):
-        """One of `of` equal parts of what is left."""
+        """What is left, divided by `of`."""
         part = Budget(0)
         part.end = self.end and time.monotonic() + max(0, self.end - time.monotonic()) / of
         return part
@@ -60,7 +60,7 @@ CLIENT_CORE, SERVER_CORE = min(1, os.cpu_count() - 1), 0
 # A share of the servers' core beyond which the farm, not the client, may be what is measured.
 FARM_BOUND = 0.8
 # Seconds of each family: 45 minutes in all. A machine of two cores with nothing else to do needs a little less.
-BUDGETS = {"wrapper": 40, "dispatch": 810, "hit": 330, "scan": 160, "failure": 330, "cache": 70, "sched": 40, "build": 780, "costs": 140}
+BUDGETS = {"wrapper": 40, "dispatch": 900, "hit": 330, "scan": 150, "failure": 300, "cache": 70, "sched": 40, "build": 720, "costs": 140}
 BUDGET_SECONDS = 300
 
 

@@ -11,7 +11,7 @@ import tools
 # Farm size: servers and slots of each.
 FARMS = {8: (1, 8), 64: (2, 32), 512: (16, 32)}
 # Pairs for each; what a small farm takes is its compilers' sleep, which hardly varies.
-ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {64: 10, 8: 2, 512: 3}.items()}
+ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {64: 10, 8: 2, 512: 2}.items()}
 # Links tried with the middle farm: rate, and delay each way in ms.
 LINKS = [("100mbit", 1), ("1gbit", 1), ("1gbit", 20)] if common.FULL else [("100mbit", 1), ("1gbit", 20)]
 LINK_ROUNDS = 5 if common.FULL else common.rounds(2)

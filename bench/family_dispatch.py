@@ -1,6 +1,7 @@
 """The client's CPU for a remote compile: servers answer from recorded compiles at once, so that the client is what is measured."""
 
 import statistics
+import subprocess
 
 import common
 import projects
@@ -96,7 +97,8 @@ class Dispatch:
             for tool in self.tools.values():
                 tool.stop()
             self.tools = {}
-        self.report()
+            # What was measured stands in the report, whatever came then.
+            self.report()
 
     def start(self, empty):
         for name, make in contestants(self.recording, empty).items():
@@ -106,14 +108,13 @@ class Dispatch:
                 self.tools[name].prove(self.recording.units[self.recording.first])
                 self.one("first use of the compiler" + suffix, name, chosen=[self.recording.first], empty=empty)
                 self.one(None if name in FORGETFUL else "empty farm" + suffix, name, empty=empty)
-            except (common.Failed, OSError) as error:
+            except (common.Failed, OSError, subprocess.SubprocessError) as error:
                 self.fail("start", name, error)
 
     def changing(self):
         """The states in which something differs from the round before, for the tools that remember."""
         remembering = [name for name in self.tools if name not in FORGETFUL]
-        for name in remembering:
-            self.tools[name].restart()
+        self.restart(remembering)
         self.each("first use, daemon cold", remembering, chosen=[self.recording.first])
         self.each("cold", remembering)
         for state, change in self.changes.items():
@@ -128,16 +129,21 @@ class Dispatch:
             self.each(None, remembering)
 
     def refresh(self):
-        for tool in self.tools.values():
-            if tool.fresh_after_changes:
-                tool.restart()
+        self.restart([name for name, tool in self.tools.items() if tool.fresh_after_changes])
+
+    def restart(self, names):
+        for name in names:
+            try:
+                self.tools[name].restart()
+            except (common.Failed, OSError) as error:
+                self.fail("restart", name, error)
 
     def each(self, state, names=None, **how):
         for name in names or list(self.tools):
             try:
                 if name in self.tools:
                     self.one(state, name, **how)
-            except common.Failed as error:
+            except (common.Failed, OSError, subprocess.SubprocessError) as error:
                 self.fail(state or "unchanged again", name, error)
 
     def one(self, state, name, jobs=JOBS, chosen=None, empty=False):

@@ -67,31 +67,38 @@ def slow_source():
 def rounds(results, case, name, make, source, budget):
     found = {"undisturbed": [], "total": [], "stalled": [], "next": []}
     reference = compile_once(source, [], projects.env())[1]
-    for _ in budget.rounds(ROUNDS, results, f"{case}, {name}"):
-        tool = make()
-        try:
-            compile_once(source, tool.prefix, tool.env)
-            undisturbed, plain = compile_once(source, tool.prefix, tool.env)
-            if case in ("refused", "black-holed"):
-                lose_before(tool, case)
+    try:
+        for _ in budget.rounds(ROUNDS, results, f"{case}, {name}"):
+            for key, value in zip(found, one_loss(case, make, source, reference)):
+                found[key].append(value)
+    finally:
+        for key, values in found.items():
+            results.add(case, name, key, "s", values)
+
+
+def one_loss(case, make, source, reference):
+    """Seconds: an undisturbed unit, one whose server is lost, what that one stood still, and one after it."""
+    tool = make()
+    try:
+        compile_once(source, tool.prefix, tool.env)
+        undisturbed, plain = compile_once(source, tool.prefix, tool.env)
+        if case in ("refused", "black-holed"):
+            lose_before(tool, case)
+            total, data = compile_once(source, tool.prefix, tool.env)
+            stalled = max(0.0, total - undisturbed)
+        else:
+            watch = Watch(tool, case)
+            try:
                 total, data = compile_once(source, tool.prefix, tool.env)
-                stalled = max(0.0, total - undisturbed)
-            else:
-                watch = Watch(tool, case)
-                try:
-                    total, data = compile_once(source, tool.prefix, tool.env)
-                finally:
-                    watch.over = True
-                stalled = watch.finish()
-            following, after = compile_once(source, tool.prefix, tool.env)
-        finally:
-            tool.stop()
-        if not reference == plain == data == after:
-            raise common.Failed("WRONG OBJECT")
-        for key, value in (("undisturbed", undisturbed), ("total", total), ("stalled", stalled), ("next", following)):
-            found[key].append(value)
-    for key, values in found.items():
-        results.add(case, name, key, "s", values)
+            finally:
+                watch.over = True
+            stalled = watch.finish()
+        following, after = compile_once(source, tool.prefix, tool.env)
+    finally:
+        tool.stop()
+    if not reference == plain == data == after:
+        raise common.Failed("WRONG OBJECT")
+    return undisturbed, total, stalled, following
 
 
 def compile_once(directory, prefix, env, output="slow.o"):

@@ -1,5 +1,7 @@
 """Cache hits: the same units again and again, by every cache in turn. Everything is compiled once before, outside the measured time."""
 
+import subprocess
+
 import common
 import projects
 import record
@@ -34,7 +36,7 @@ def start(results, group):
                        ("sccache", lambda: tools.Sccache("sccache-" + suffix))):
         try:
             running[name] = make()
-        except (common.Failed, OSError) as error:
+        except (common.Failed, OSError, subprocess.SubprocessError) as error:
             results.error(group.name, name, error)
     return running
 
@@ -47,7 +49,7 @@ def fill(results, recording, running):
             for _ in range(2):
                 record.drive(recording, tool, 2)
             good[name] = tool
-        except common.Failed as error:
+        except (common.Failed, OSError, subprocess.SubprocessError) as error:
             results.error(recording.group.name, name, error)
     return good
 
@@ -61,7 +63,7 @@ def rounds(results, recording, running, budget):
         for name in list(found):
             try:
                 found[name].append(record.drive(recording, running[name], 1))
-            except common.Failed as error:
+            except (common.Failed, OSError, subprocess.SubprocessError) as error:
                 results.error(case, name, error)
                 found.pop(name)
     for name, rows in found.items():
