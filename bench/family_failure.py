@@ -190,7 +190,10 @@ class Watch(threading.Thread):
 
 
 def compilers():
-    return [pid for pid, name in process_table()[1].items() if name == "cc1"]
+    """Those below this process: others may compile on this machine too."""
+    parents, names = process_table()
+    own = set(below(os.getpid(), parents))
+    return [pid for pid, name in names.items() if name == "cc1" and pid in own]
 
 
 def process_table():
