@@ -120,13 +120,15 @@ fn without_dots(mut path: &str) -> &str {
 }
 
 /// Names that may be those of files that a compiler or assembler could not open, in any language: a part of a line between colons, as
-/// in `a.c:1:10: fatal error: x.h: No such file or directory`, or what clang quotes, as in `'x.h' file not found`.
+/// in `a.c:1:10: fatal error: x.h: No such file or directory`, a word with a dot or a slash, or what clang quotes, as in `'x.h' file not
+/// found`.
 fn missing_names(stderr: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for line in stderr.lines().rev().take(LINES_MAX) {
         names.extend(
             line.split(':').skip(1).map(|part| part.trim_matches(|of: char| of.is_whitespace() || "'\"`‘’«»".contains(of))),
         );
+        names.extend(line.split_whitespace().filter(|word| word.contains(['.', '/'])));
         if line.ends_with("not found") || line.contains("not find") {
             names.extend(line.split(['\'', '"']).skip(1).step_by(2));
         }
@@ -156,6 +158,7 @@ mod tests {
             ("a.c:1:10: fatal error: 'x y.h' file not found\n#include \"x y.h\"\n         ^~~~~\n1 error generated.\n", "x y.h"),
             ("a.s: Assembler messages:\na.s:3: Error: file not found: data.bin\n", "data.bin"),
             ("<inline asm>:1:10: error: Could not find incbin file 'data.bin'\n", "data.bin"),
+            ("a.s: Assembler messages:\na.s:1: Error: can't open x.inc for reading: No such file or directory\n", "x.inc"),
         ] {
             assert!(missing_names(text).contains(&name), "{text}: {:?}", missing_names(text));
         }

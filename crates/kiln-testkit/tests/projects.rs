@@ -128,5 +128,5 @@ long_project!(linux_all, Plan::new("linux", 400));
 long_project!(libxml2, Plan::new("libxml2", 100));
 long_project!(abseil, Plan::new("abseil", 100));
 long_project!(abseil_by_launcher, Plan { launcher: true, ..Plan::new("abseil", 100) });
-long_project!(dav1d, Plan::new("dav1d", 100));
+long_project!(dav1d, Plan::new("dav1d", 60));
 long_project!(harfbuzz, Plan::new("harfbuzz", 100));

@@ -54,13 +54,17 @@ enum Assembler<'t> {
     Include,
 }
 
-/// Assembler includes in the text of an asm string (or of assembler source), names in quotes with or without backslash.
-fn assembler(text: &[u8]) -> Vec<Assembler<'_>> {
+/// Assembler includes in assembler source, or in the text of a string literal before the character `next`; names in quotes with or
+/// without backslash.
+fn assembler(text: &[u8], next: Option<u8>) -> Vec<Assembler<'_>> {
     let mut found = Vec::new();
     for dot in memchr::memchr_iter(b'.', text) {
         let rest = &text[dot + 1..];
         let len = rest.iter().position(|&c| !is_ident(c)).unwrap_or(rest.len());
         let word = &rest[..len];
+        if next.is_some_and(|next| !may_have_name(&rest[len..], next)) {
+            continue;
+        }
         if word.eq_ignore_ascii_case(b"include") {
             found.push(Assembler::Include);
         } else if word.eq_ignore_ascii_case(b"incbin") {
@@ -68,6 +72,15 @@ fn assembler(text: &[u8]) -> Vec<Assembler<'_>> {
         }
     }
     found
+}
+
+/// Whether a quoted name may follow a directive in a literal of which `text` is left: assemblers take no other. Where nothing of the
+/// literal is left, the next one or a macro may have it.
+fn may_have_name(text: &[u8], next: u8) -> bool {
+    match text.trim_ascii_start() {
+        [] | [b'"'] | [b')', ..] => !matches!(next, b',' | b')' | b';' | b'=' | b'!' | b'}' | b']'),
+        [first, ..] => matches!(first, b'"' | b'\\' | b'%' | b'{'),
+    }
 }
 
 fn incbin_name(text: &[u8]) -> Option<&[u8]> {
@@ -89,7 +102,7 @@ impl Lexer<'_> {
         self.words(&mut cursor, line);
         if self.cursor.dialect.assembler {
             let text = &self.cursor.bytes[start..cursor.pos];
-            self.assembler_text(text, line);
+            self.assembler_text(text, None, line);
         }
         cursor.eat(b'\n');
         self.cursor.pos = cursor.pos;
@@ -101,7 +114,7 @@ impl Lexer<'_> {
         let mut cursor = Cursor::new(text, self.cursor.dialect);
         self.words(&mut cursor, line);
         if self.cursor.dialect.assembler {
-            self.assembler_text(text, line);
+            self.assembler_text(text, None, line);
         }
     }
 
@@ -122,7 +135,9 @@ impl Lexer<'_> {
                 if pragma && c == b'"' {
                     self.pragma_operator(literal);
                 } else if !self.cursor.dialect.assembler {
-                    self.assembler_text(literal, line);
+                    let mut after = cursor.clone();
+                    after.skip_space();
+                    self.assembler_text(literal, Some(after.peek()), line);
                 }
             } else if is_ident(c) {
                 let word = cursor.word(&mut scratch);
@@ -139,8 +154,8 @@ impl Lexer<'_> {
         }
     }
 
-    pub(super) fn assembler_text(&mut self, text: &[u8], line: u32) {
-        for directive in assembler(text) {
+    pub(super) fn assembler_text(&mut self, text: &[u8], next: Option<u8>, line: u32) {
+        for directive in assembler(text, next) {
             match directive {
                 Assembler::Include => self.build.mention(Mentions::ASM_INCLUDE),
                 Assembler::OddIncbin => self.build.mention(Mentions::INCBIN),

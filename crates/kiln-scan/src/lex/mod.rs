@@ -43,7 +43,7 @@ pub fn directives(bytes: &[u8], dialect: Dialect, names: &Names) -> Result<Direc
     }
     if dialect.plain {
         let mut lexer = Lexer::new(bytes, dialect, Needles::ALL);
-        lexer.assembler_text(bytes, 0);
+        lexer.assembler_text(bytes, None, 0);
         return lexer.build.finish(names);
     }
     let needles = Needles::find(bytes);

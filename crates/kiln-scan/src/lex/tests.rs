@@ -203,6 +203,17 @@ fn mentions_count_outside_of_comments_and_literals() {
     check_mentions(c, "asm(\".include \\\"x\\\"\");\n", &[Mentions::ASM_INCLUDE]);
     check_mentions(c, "asm(\".incbin \" NAME);\n", &[Mentions::INCBIN]);
     check_mentions(c, "// .incbin\nint incbin;\n", &[]);
+    check_mentions(c, "if (!strncmp(name, \".include\", 8) || name == \".incbin\") puts(\"no .include here\");\n", &[]);
+    for odd in [
+        "\".include\" NAME",
+        "\".include \" \"x\"",
+        "\".include\\t%0\"",
+        "R\"(.include \"x\")\"",
+        "R\"(.include)\" NAME",
+        "\".include\"\n",
+    ] {
+        check_mentions(c, &format!("asm({odd});\n"), &[Mentions::ASM_INCLUDE]);
+    }
     let modules = Dialect { modules: true, ..c };
     check_mentions(modules, "import std;\n", &[Mentions::MODULES]);
     check_mentions(modules, "export module a;\n", &[Mentions::MODULES]);
