@@ -52,8 +52,10 @@ async fn status(daemon: &Daemon) -> Value {
     let farm = match &daemon.farm {
         None => Value::Null,
         Some(farm) => {
-            let schedulers: Vec<String> = farm.settings.schedulers.iter().map(ToString::to_string).collect();
-            match farm.status().await {
+            let answer = farm.status().await;
+            let schedulers: Vec<Value> =
+                farm.schedulers().into_iter().map(|(address, state)| json!({ "address": address, "state": state })).collect();
+            match answer {
                 Ok(status) => json!({
                     "up": farm.is_up(),
                     "schedulers": schedulers,

@@ -151,18 +151,26 @@ impl Schedulers {
         self.caches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Each scheduler's address and how it stands, for people.
+    pub(crate) fn each(&self) -> Vec<(String, String)> {
+        let views = self.views.borrow();
+        let up = views.up();
+        let of = |(index, view): (usize, &View)| match view {
+            View::Idle => "not needed now".to_owned(),
+            View::Unknown { .. } => "no answer yet".to_owned(),
+            View::Away(why) => why.clone(),
+            View::There { able: 0, .. } => "no worker takes work".to_owned(),
+            View::There { .. } if up == Some(index) => "in use".to_owned(),
+            View::There { .. } => "there".to_owned(),
+        };
+        let states = views.views.iter().enumerate().map(of);
+        self.addresses.iter().map(ToString::to_string).zip(states).collect()
+    }
+
     /// Why there is no farm, for people.
     pub(crate) fn why_not(&self) -> String {
-        let views = self.views.borrow();
-        let of = |(address, view): (&Address, &View)| match view {
-            View::Idle | View::Unknown { .. } => format!("{address}: no answer yet"),
-            View::Away(why) => format!("{address}: {why}"),
-            View::There { .. } => format!("{address}: no worker takes work"),
-        };
-        match views.views.is_empty() {
-            true => "no scheduler is configured".to_owned(),
-            false => self.addresses.iter().zip(&views.views).map(of).collect::<Vec<_>>().join("; "),
-        }
+        let each: Vec<String> = self.each().into_iter().map(|(address, state)| format!("{address}: {state}")).collect();
+        if each.is_empty() { "no scheduler is configured".to_owned() } else { each.join("; ") }
     }
 
     /// Somebody needs the farm: looks at the schedulers if that was let go, and waits until something is known of them.

@@ -12,6 +12,7 @@ mod run;
 mod show;
 mod slots;
 mod stats;
+mod status;
 mod talk;
 mod verify;
 

@@ -46,7 +46,7 @@ pub(crate) fn status(json: bool) -> anyhow::Result<Exit> {
     if json {
         out_json(&answer)
     } else {
-        out(&print::lines(&answer))
+        out(&super::status::text(&answer))
     }
     Ok(Exit::Success)
 }
