@@ -28,6 +28,7 @@ bench: all
 install: all
 	install -D -m 755 $(PROFILE_DIR)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
 	install -D -m 755 $(PROFILE_DIR)/kilnd $(DESTDIR)$(PREFIX)/bin/kilnd
+	scripts/install-data $(PROFILE_DIR)/kilnd "$(DESTDIR)" "$(PREFIX)"
 
 clean:
 	$(CARGO) clean

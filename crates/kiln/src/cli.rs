@@ -19,7 +19,7 @@ const EXIT_USAGE: i32 = 2;
 pub(crate) const VERSION: &str = concat!("kiln ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// `kiln --help`.
-pub(crate) const HELP: &str = "\
+pub const HELP: &str = "\
 kiln: a compile farm and compile cache for C and C++
 
 Put kiln in front of a compiler:

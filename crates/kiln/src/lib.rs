@@ -20,6 +20,7 @@ use std::ffi::CStr;
 
 use mode::Mode;
 
+pub use cli::HELP;
 pub use mode::is_compiler;
 
 /// Connects to the daemon of this process's view, starting one where there is none. For a process with one thread.

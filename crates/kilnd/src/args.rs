@@ -15,6 +15,7 @@ use crate::config::reference;
 use crate::config::resolve;
 use crate::exit::Exit;
 use crate::exit::say;
+use crate::manual;
 use crate::roles::Role;
 use crate::roles::Start;
 use crate::secrets;
@@ -35,6 +36,10 @@ pub(crate) fn run(argv: Vec<OsString>) -> Exit {
             Exit::Success
         }
         Some(("host-root", _)) => ended(host_root()),
+        Some(("manual", matches)) => {
+            let dir = matches.get_one::<PathBuf>("dir").cloned().unwrap_or_else(|| PathBuf::from("."));
+            ended(manual::write(&dir, command()))
+        }
         Some(("cert", matches)) => ended(secrets::cert(matches)),
         Some(("token", matches)) => ended(secrets::token(matches)),
         Some((word, matches)) => match Role::ALL.into_iter().find(|role| role.name() == word) {
@@ -88,7 +93,7 @@ fn flags(role: Role, matches: &ArgMatches) -> BTreeMap<String, String> {
     KEYS.iter().filter_map(|key| value(key.flag())).collect()
 }
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let roles = Role::ALL.into_iter().map(role_command);
     Command::new("kilnd")
         .about("All services of kiln, a compile farm and compile cache for C and C++")
@@ -101,6 +106,12 @@ fn command() -> Command {
         ))
         .subcommand(secrets::cert_command())
         .subcommand(secrets::token_command())
+        .subcommand(
+            Command::new("manual")
+                .about("Write the manual pages into a directory")
+                .arg(Arg::new("dir").value_name("DIR").value_parser(clap::value_parser!(PathBuf)).default_value("."))
+                .hide(true),
+        )
         .subcommand(Command::new("reference").about("Print the reference of all settings").hide(true))
 }
 

@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cgroup;
 mod cli;
 mod config;
 mod exit;
 mod lock;
 mod logging;
+mod manual;
 mod roles;
 mod secrets;
 mod serving;

@@ -69,7 +69,8 @@ fn put(text: &mut String, part: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(part);
 }
 
-fn kind(kind: Kind) -> String {
+/// What may stand for a value of this kind.
+pub(crate) fn kind(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
         Kind::Path => "path".to_owned(),

@@ -9,8 +9,10 @@ mod suggest;
 mod table;
 mod value;
 
+pub(crate) use doc::kind as words_of;
 pub(crate) use doc::reference;
 pub(crate) use resolve::Sources;
 pub(crate) use resolve::resolve;
 pub(crate) use settings::Settings;
 pub(crate) use table::KEYS;
+pub(crate) use table::SECTIONS;

@@ -65,6 +65,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) job_time_max: Duration,
     pub(crate) job_output_max: u64,
     pub(crate) job_processes_max: u64,
+    pub(crate) cgroups: Vec<String>,
     pub(crate) cluster: ClusterSettings,
 }
 
@@ -180,6 +181,7 @@ impl Settings {
                 job_time_max: from.time("worker.job_time_max"),
                 job_output_max: from.size("worker.job_output_max"),
                 job_processes_max: from.count("worker.job_processes_max"),
+                cgroups: from.names("worker.cgroups"),
                 cluster: ClusterSettings {
                     address: from.address("worker.cluster"),
                     instance: from.text("worker.cluster_instance"),

@@ -144,6 +144,14 @@ pub(crate) const KEYS: &[Key] = &[
     key("worker", "job_processes_max", Kind::Count(8, 65_536), "512", "Processes of one job."),
     key(
         "worker",
+        "cgroups",
+        Kind::Names,
+        "",
+        "Cgroups in which each job gets one of its own, so that the kernel bounds its memory and processes: directories, or `own` for \
+         those of the service itself (systemd's `Delegate=`). Empty: kiln watches its jobs by itself.",
+    ),
+    key(
+        "worker",
         "cluster",
         Kind::Address,
         "",

@@ -11,6 +11,7 @@ use super::Running;
 use super::VERSION;
 use super::helper_argv;
 use super::name_or_host;
+use crate::cgroup;
 use crate::lock;
 use crate::serving;
 
@@ -69,6 +70,10 @@ pub(crate) async fn serve(running: &Running, farm: Option<FarmSettings>) -> anyh
         {
             // Whoever waited has gone; the daemon serves the next one.
             tracing::debug!("nobody heard that the daemon is ready: {error}");
+        }
+        if ready_fd.is_some() {
+            // The first compile does not wait for this.
+            std::thread::spawn(cgroup::leave_build);
         }
     };
     let ended = kiln_daemon::run(settings, place, ready, running.stop.cancelled()).await;

@@ -16,6 +16,7 @@ use super::VERSION;
 use super::advertised;
 use super::helper_argv;
 use super::name_or_host;
+use crate::cgroup;
 use crate::lock;
 use crate::serving;
 
@@ -74,7 +75,7 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
             ..kiln_sandbox::Limits::default()
         },
         rung: None,
-        cgroups: Vec::new(),
+        cgroups: cgroup::for_jobs(&configured.cgroups),
         version: VERSION.to_owned(),
     };
     let worker = match &configured.cluster.address {
