@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::Request;
@@ -16,6 +17,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
+use tonic::Code;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
@@ -30,6 +32,8 @@ use crate::limits::CONNECTION_WINDOW;
 use crate::limits::HEADERS_MAX;
 use crate::limits::KEEPALIVE_INTERVAL;
 use crate::limits::KEEPALIVE_TIMEOUT;
+use crate::limits::RETRY;
+use crate::limits::RETRY_REFUSED;
 use crate::limits::STREAM_WINDOW;
 use crate::listen::own_uid;
 
@@ -127,6 +131,14 @@ impl Service<Request<Body>> for Channel {
             let response = answer.await.map_err(|error| broken(&error))?;
             Ok(response.map(|body| Body::new(body.map_err(|status| broken(&status)))))
         })
+    }
+}
+
+/// How long to wait before a service is tried again that answered with `status`.
+pub fn retry_after(status: &Status) -> Duration {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument => RETRY_REFUSED,
+        _ => RETRY,
     }
 }
 

@@ -44,6 +44,7 @@ pub use client::Channel;
 pub use client::Dial;
 pub use client::DialError;
 pub use client::connect;
+pub use client::retry_after;
 pub use credentials::Credentials;
 pub use credentials::CredentialsError;
 pub use denials::Denial;

@@ -56,6 +56,10 @@ pub const CREDENTIALS_CHECK: Duration = Duration::from_secs(1);
 /// Channels kept by a [`Pool`](crate::Pool): a farm of 256 nodes; beyond it the least recently used is dropped (its
 /// requests in flight go on).
 pub const POOL_MAX: usize = 256;
+/// Between two tries to reach a service that is away.
+pub const RETRY: Duration = Duration::from_secs(1);
+/// Between two tries at one that turned this caller away: what is wrong has to be mended by somebody.
+pub const RETRY_REFUSED: Duration = Duration::from_secs(10);
 /// A channel of a [`Pool`](crate::Pool) that nobody asked for in this long is closed: an idle client costs its peers nothing.
 pub const POOL_IDLE: Duration = Duration::from_secs(60);
 /// Peers turned away that are remembered for the status: enough to see what is wrong, 200 bytes each.

@@ -45,6 +45,8 @@ pub struct WorkerView {
     pub done: u64,
     /// Jobs it failed, as clients tell.
     pub failed: u64,
+    /// Those since one succeeded.
+    pub failed_in_a_row: u32,
 }
 
 /// A client as it is now.
@@ -152,6 +154,7 @@ impl Scheduler {
             barred: worker.barred_until().map(|until| until.since(self.now)),
             done: worker.done,
             failed: worker.failed,
+            failed_in_a_row: worker.failures(),
         })
     }
 

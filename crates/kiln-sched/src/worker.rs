@@ -313,6 +313,11 @@ impl Worker {
         true
     }
 
+    /// Failures since it last did well or was barred.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// When it is tried again, if it is barred.
     pub(crate) fn barred_until(&self) -> Option<Micros> {
         self.penalty.map(|penalty| penalty.until)

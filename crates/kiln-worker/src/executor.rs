@@ -345,7 +345,7 @@ fn sandbox_error(error: SandboxError) -> ExecuteError {
     }
 }
 
-fn store_error(error: StoreError) -> ExecuteError {
+pub(crate) fn store_error(error: StoreError) -> ExecuteError {
     match error {
         StoreError::Full(_) => ExecuteError::Full(error.to_string()),
         StoreError::Io { ref source, .. } if is_full(source) => ExecuteError::Full(error.to_string()),

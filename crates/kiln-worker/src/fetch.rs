@@ -3,7 +3,7 @@
 use kiln_cas::{BlobStore as _, Digest};
 use kiln_proto::v1::{Node, NodeKind};
 use kiln_rpc::{Pool, Resting};
-use kiln_store::DiskStore;
+use kiln_store::{DiskStore, StoreError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -18,8 +18,32 @@ const PEERS_MAX: usize = 8;
 /// Instance whose blobs nodes share.
 pub(crate) const INSTANCE: &str = "main";
 
-/// Closed when whoever fetches the blob is done with it, or was cancelled.
-type Flight = watch::Receiver<()>;
+/// Closed when whoever fetches the blob is done with it, or was cancelled; true if this machine could not keep it.
+type Flight = watch::Receiver<bool>;
+
+/// Why a blob was not brought.
+#[derive(Debug)]
+enum FetchError {
+    /// The other node failed, or lied.
+    Node(Status),
+    /// It could not be kept here.
+    Store(StoreError),
+}
+
+impl From<Status> for FetchError {
+    fn from(status: Status) -> FetchError {
+        FetchError::Node(status)
+    }
+}
+
+impl From<StoreError> for FetchError {
+    fn from(error: StoreError) -> FetchError {
+        match error {
+            StoreError::Mismatch(digest) => Status::data_loss(format!("{digest} came with other content")).into(),
+            error => FetchError::Store(error),
+        }
+    }
+}
 
 /// Fetches blobs for one worker.
 pub(crate) struct Fetcher {
@@ -60,8 +84,11 @@ impl Fetcher {
     }
 
     /// Brings what can be had of `digests`; answers those that nobody has. Two jobs that want one blob fetch it once.
-    pub(crate) async fn fetch(self: &Arc<Fetcher>, digests: &[Digest]) -> Vec<Digest> {
-        let (landed, flight) = watch::channel(());
+    ///
+    /// # Errors
+    /// This machine cannot keep them.
+    pub(crate) async fn fetch(self: &Arc<Fetcher>, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let (landed, flight) = watch::channel(false);
         let mut mine = Vec::new();
         let mut others = Vec::new();
         {
@@ -76,20 +103,25 @@ impl Fetcher {
                 }
             }
         }
-        let landing = Landing { fetcher: self, digests: mine.clone(), _landed: landed };
-        let mut missing = self.fetch_now(&mine).await;
+        let landing = Landing { fetcher: self, digests: mine.clone(), landed };
+        let fetched = self.fetch_now(&mine).await;
+        landing.landed.send_replace(fetched.is_err());
         drop(landing);
+        let mut missing = fetched?;
         for (digest, mut flight) in others {
-            // Nothing is ever sent: this ends when the sender is gone.
+            // This ends when the sender is gone.
             while flight.changed().await.is_ok() {}
+            if *flight.borrow() {
+                return Err(StoreError::Full(digest));
+            }
             if !self.store.contains(&digest) {
                 missing.push(digest);
             }
         }
-        missing
+        Ok(missing)
     }
 
-    async fn fetch_now(&self, digests: &[Digest]) -> Vec<Digest> {
+    async fn fetch_now(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut missing = digests.to_vec();
         let caches = self.nodes_of(NodeKind::Cache);
         let peers = self.nodes_of(NodeKind::Worker);
@@ -102,15 +134,17 @@ impl Fetcher {
             }
             let Some(client) = self.client(node) else { continue };
             match self.fetch_from(&client, &mut missing).await {
-                Err(status) if status.code() == Code::Unavailable => {
+                Err(FetchError::Store(error)) => return Err(error),
+                Err(FetchError::Node(status)) => {
                     tracing::debug!("{}: {}", node.address, status.message());
-                    self.resting().failed(&node.address, Instant::now());
+                    if matches!(status.code(), Code::Unavailable | Code::DataLoss) {
+                        self.resting().failed(&node.address, Instant::now());
+                    }
                 }
-                Err(status) => tracing::debug!("{}: {}", node.address, status.message()),
                 Ok(()) => self.resting().well(&node.address),
             }
         }
-        missing
+        Ok(missing)
     }
 
     fn resting(&self) -> MutexGuard<'_, Resting> {
@@ -118,7 +152,7 @@ impl Fetcher {
     }
 
     /// Takes from one node what it has, and takes that off `missing`.
-    async fn fetch_from(&self, client: &BlobClient, missing: &mut Vec<Digest>) -> Result<(), Status> {
+    async fn fetch_from(&self, client: &BlobClient, missing: &mut Vec<Digest>) -> Result<(), FetchError> {
         let absent = client.find_missing(missing).await?;
         let there: Vec<Digest> = missing.iter().filter(|digest| !absent.contains(digest)).copied().collect();
         let (small, large): (Vec<Digest>, Vec<Digest>) = there.into_iter().partition(|digest| digest.size <= BATCH_BYTES_MAX);
@@ -142,25 +176,33 @@ impl Fetcher {
         Ok(())
     }
 
-    async fn fetch_batch(&self, client: &BlobClient, digests: &[Digest], missing: &mut Vec<Digest>) -> Result<(), Status> {
+    async fn fetch_batch(&self, client: &BlobClient, digests: &[Digest], missing: &mut Vec<Digest>) -> Result<(), FetchError> {
         let blobs = client.read(digests).await?;
         let store = self.store.clone();
         let kept = tokio::task::spawn_blocking(move || {
             let put = blobs.into_iter().map(|(digest, bytes)| store.put(&digest, &bytes).map(|()| digest));
             put.collect::<Result<Vec<Digest>, _>>()
         });
-        let kept = kept.await.map_err(|error| Status::internal(error.to_string()))?;
-        let kept = kept.map_err(|error| Status::internal(error.to_string()))?;
+        let kept = kept.await.map_err(|error| Status::internal(error.to_string()))??;
         missing.retain(|digest| !kept.contains(digest));
         Ok(())
     }
 
-    async fn fetch_large(&self, client: &BlobClient, digest: &Digest) -> Result<(), Status> {
-        let store_error = |error: kiln_store::StoreError| Status::internal(error.to_string());
-        let mut writer = self.store.writer(digest, false).map_err(store_error)?;
-        client.stream(digest, |part| writer.write(part).map_err(store_error)).await?;
-        writer.finish().map_err(store_error)?;
-        Ok(())
+    async fn fetch_large(&self, client: &BlobClient, digest: &Digest) -> Result<(), FetchError> {
+        let mut writer = self.store.writer(digest, false)?;
+        let mut unkept = None;
+        let streamed = client.stream(digest, |part| {
+            writer.write(part).map_err(|error| {
+                let status = Status::internal(error.to_string());
+                unkept = Some(error);
+                status
+            })
+        });
+        match (streamed.await, unkept) {
+            (_, Some(error)) => Err(error.into()),
+            (Err(status), None) => Err(status.into()),
+            (Ok(_), None) => Ok(writer.finish().map(drop)?),
+        }
     }
 }
 
@@ -168,7 +210,7 @@ impl Fetcher {
 struct Landing<'a> {
     fetcher: &'a Fetcher,
     digests: Vec<Digest>,
-    _landed: watch::Sender<()>,
+    landed: watch::Sender<bool>,
 }
 
 impl Drop for Landing<'_> {

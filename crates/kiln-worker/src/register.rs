@@ -3,7 +3,7 @@
 use kiln_proto::grant::GrantKey;
 use kiln_proto::v1::scheduler_client::SchedulerClient;
 use kiln_proto::v1::{GoodbyeRequest, HeartbeatRequest, NodeKind, RegisterRequest, RegisterResponse, RunningJob};
-use kiln_rpc::{Address, Channel};
+use kiln_rpc::{Address, Channel, retry_after};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,9 +11,6 @@ use tonic::{Code, Status};
 
 use crate::load::{self, CpuMeter};
 use crate::worker::Worker;
-
-/// Between two tries to reach a scheduler.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Heartbeats at most this far apart, whatever a scheduler asks for.
 const HEARTBEAT_MAX_MS: u32 = 5000;
@@ -23,6 +20,13 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a worker that met a full disk or a broken sandbox takes no work; then it tries one job.
 const UNWELL_FOR: Duration = Duration::from_secs(10);
+
+/// Less disk than this, and no job fits: a compiler is 150 MB, but it may be there already; a unit's own files and outputs
+/// are under 32 MB.
+const DISK_FREE_MIN: u64 = 32 << 20;
+
+/// How long people are told of a job whose end was not believed.
+const NOTE_FOR: Duration = Duration::from_secs(60);
 
 /// Stays registered for ever; abort to end.
 pub(crate) async fn keep_registered(worker: Worker, scheduler: Address) {
@@ -36,7 +40,7 @@ pub(crate) async fn keep_registered(worker: Worker, scheduler: Address) {
     let mut client = SchedulerClient::new(channel);
     let mut told = false;
     loop {
-        match register(&worker, &mut client).await {
+        let pause = match register(&worker, &mut client).await {
             Ok(registered) => {
                 tracing::info!("registered with {scheduler} as {}", worker.settings.name);
                 told = false;
@@ -46,15 +50,17 @@ pub(crate) async fn keep_registered(worker: Worker, scheduler: Address) {
                     return;
                 }
                 tracing::warn!("scheduler {scheduler}: {}", status.message());
+                retry_after(&status)
             }
             Err(status) => {
                 if !told {
                     tracing::warn!("scheduler {scheduler}: {}", status.message());
                     told = true;
                 }
+                retry_after(&status)
             }
-        }
-        tokio::time::sleep(RETRY).await;
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -144,14 +150,18 @@ fn heartbeat(worker: &Worker, worker_id: &str, sequence: u64, meter: &mut CpuMet
         jobs: jobs.collect(),
         toolchains: Vec::new(),
         toolchains_changed: false,
-        unwell: unwell(worker),
+        unwell: unwell(worker, load.disk_free_bytes),
+        note: note(worker),
     }
 }
 
 /// Why this worker should get no work now; empty when it should.
-fn unwell(worker: &Worker) -> String {
+fn unwell(worker: &Worker, disk_free_bytes: u64) -> String {
     if worker.shared.leaving.is_cancelled() {
         return "draining".to_owned();
+    }
+    if disk_free_bytes < DISK_FREE_MIN {
+        return format!("{} MB of disk left at {}", disk_free_bytes >> 20, worker.settings.dir.display());
     }
     let mut unwell = worker.shared.unwell.lock().unwrap_or_else(PoisonError::into_inner);
     match &*unwell {
@@ -160,6 +170,15 @@ fn unwell(worker: &Worker) -> String {
             *unwell = None;
             String::new()
         }
+    }
+}
+
+/// What people should know: the last job whose end was not believed.
+fn note(worker: &Worker) -> String {
+    let doubted = worker.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*doubted {
+        Some((since, why)) if since.elapsed() < NOTE_FOR => format!("{why}, {} s ago", since.elapsed().as_secs()),
+        _ => String::new(),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 use crate::engine::Engine;
-use crate::executor::{ExecuteError, Executed};
+use crate::executor::{ExecuteError, Executed, store_error};
 use crate::fetch::Fetcher;
 use crate::host_root::Seen;
 use crate::operations::{self, LEASE_DAEMON, LEASE_OTHER, Operations, Watcher};
@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     /// Names of this worker's registrations, by scheduler.
     pub(crate) registrations: Mutex<BTreeMap<String, String>>,
     pub(crate) unwell: Mutex<Option<(Instant, String)>>,
+    /// The last job whose end was not believed.
+    pub(crate) doubted: Mutex<Option<(Instant, String)>>,
     pub(crate) counters: Counters,
 }
 
@@ -217,6 +219,11 @@ impl Run {
             *unwell = Some((Instant::now(), why.clone()));
             tracing::warn!("{why}");
         }
+        if let ExecuteError::Doubtful(doubt) = error {
+            tracing::info!("{doubt}");
+            let doubted = &self.service.0.doubted;
+            *doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), doubt.to_string()));
+        }
     }
 
     async fn execute(&self) -> Result<(Executed, Reuse), ExecuteError> {
@@ -235,7 +242,7 @@ impl Run {
             match ready.await {
                 Err(ExecuteError::Missing(missing)) => {
                     rounds += 1;
-                    let nowhere = shared.fetcher.fetch(&missing).await;
+                    let nowhere = shared.fetcher.fetch(&missing).await.map_err(store_error)?;
                     if !nowhere.is_empty() || rounds > FETCH_ROUNDS {
                         return Err(ExecuteError::Missing(nowhere));
                     }
@@ -326,7 +333,7 @@ impl Run {
         }
         for fetched in [false, true] {
             if fetched {
-                shared.fetcher.fetch(&[*digest]).await;
+                shared.fetcher.fetch(&[*digest]).await.map_err(store_error)?;
             }
             let bytes = shared.engine.store().get(digest).map_err(|error| ExecuteError::Machine(error.to_string()))?;
             if let Some(bytes) = bytes {

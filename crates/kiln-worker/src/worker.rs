@@ -134,6 +134,7 @@ impl Worker {
             standalone: settings.schedulers.is_empty(),
             registrations: Mutex::default(),
             unwell: Mutex::new(None),
+            doubted: Mutex::new(None),
             counters: Counters::default(),
         };
         let boot_id = crate::service::fresh_name().into();

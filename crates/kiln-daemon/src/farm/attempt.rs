@@ -98,7 +98,7 @@ impl Farm {
                 }
                 self.known.forget(&granted.grant.worker_name);
                 self.known.forget(SOME_WORKER);
-                self.rest(&granted.grant.worker_name);
+                self.avoid(&granted.grant);
                 granted.used(Outcome::WorkerFailed, run_ms, 0, detail);
             }
             Err(Setback::Doubtful(detail)) => granted.used(Outcome::JobFailed, run_ms, 0, detail),
@@ -203,6 +203,10 @@ impl Drop for CancelOnDrop {
 
 fn transfer_setback(error: TransferError) -> Setback {
     match error {
+        // Want of room for blobs is no want of a slot: it would lack them the next time too.
+        TransferError::Node(status) if status.code() == Code::ResourceExhausted => {
+            Setback::Lost { code: "worker-full", detail: status.message().to_owned() }
+        }
         TransferError::Node(status) => status_setback(status),
         TransferError::Changed(path) => Setback::Unfit { code: "input-changed", detail: path },
     }

@@ -1,5 +1,7 @@
 //! The farm as a daemon uses it: who may run something where. Runs nothing itself.
 
+use kiln_proto::reapi::GetCapabilitiesRequest;
+use kiln_proto::reapi::capabilities_client::CapabilitiesClient;
 use kiln_proto::v1::{AcquireRequest, Grant, GrantRequest, Node, NodeKind, Outcome, Refusal, StatusRequest, StatusResponse};
 use kiln_rpc::{Address, Dial, Pool, Resting};
 use kiln_sandbox::KILN_ROOT;
@@ -8,21 +10,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::Code;
 
 use super::clock::{Clock, Moment};
 use super::known::Known;
 use super::leases::{self, Lease, Leases};
 use super::schedulers::Schedulers;
+use super::sick::{Place, Sick};
 use crate::action::Analysed;
 
 /// Longest wait of one Acquire call on a full farm; then it is asked again, so that a dead scheduler is noticed.
 pub(crate) const ACQUIRE_WAIT_MS: u32 = 2000;
 
-/// Most workers that one request excludes: the scheduler takes no more.
-const AVOID_MAX: usize = 32;
-
-/// How often channels that nobody uses are dropped.
-const TIDY: Duration = Duration::from_secs(30);
+/// How often channels that nobody uses are dropped, and sick workers looked for.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// How one farm is reached.
 #[derive(Clone, Default)]
@@ -83,8 +84,9 @@ pub(crate) struct Farm {
     schedulers: Arc<Schedulers>,
     leases: Arc<Leases>,
     clock: Arc<Clock>,
-    /// Workers, by name, and cache servers, by address, that failed lately.
+    /// Cache servers that failed lately, by address.
     resting: Mutex<Resting>,
+    sick: Mutex<Sick>,
     waiting: AtomicUsize,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -107,6 +109,7 @@ impl Farm {
             leases: Arc::clone(&leases),
             clock: Arc::clone(&clock),
             resting: Mutex::default(),
+            sick: Mutex::default(),
             waiting: AtomicUsize::new(0),
             tasks: Mutex::default(),
             settings,
@@ -144,6 +147,11 @@ impl Farm {
         self.schedulers.why_not()
     }
 
+    /// Each scheduler's address and how it stands, for people.
+    pub(crate) fn schedulers(&self) -> Vec<(String, String)> {
+        self.schedulers.each()
+    }
+
     /// A moment that [`Farm::stood_still_since`] can be asked about.
     pub(crate) fn moment(&self) -> Moment {
         self.clock.now()
@@ -164,9 +172,29 @@ impl Farm {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker was lost: no unit of this daemon is sent there for a while. By then the scheduler knows of it too, or it is well.
-    pub(crate) fn rest(&self, worker: &str) {
-        self.resting().failed(worker, Instant::now());
+    fn sick(&self) -> MutexGuard<'_, Sick> {
+        self.sick.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker was lost: no unit of this daemon is sent there until it answers.
+    pub(crate) fn avoid(&self, grant: &Grant) {
+        let place = Place { address: grant.worker_address.clone(), tls_name: grant.tls_name.clone() };
+        self.sick().lost(&grant.worker_name, place, Instant::now());
+    }
+
+    /// Asks a worker that was lost anything at all: whatever it says, it is there.
+    async fn ask(&self, name: &str, place: &Place) {
+        let Ok(address) = place.address.parse() else { return };
+        self.workers.forget(&address);
+        let Ok(channel) = self.workers.get(&address, &place.tls_name) else { return };
+        let question = CapabilitiesClient::new(channel).get_capabilities(GetCapabilitiesRequest::default()).await;
+        match question {
+            Err(status) if status.code() == Code::Unavailable => tracing::debug!("{name} is not back: {}", status.message()),
+            _ => {
+                tracing::info!("{name} answers again");
+                self.sick().answered(name);
+            }
+        }
     }
 
     /// A cache server did not answer.
@@ -220,11 +248,10 @@ impl Farm {
         Err(NoGrant::NoFarm(last.unwrap_or_else(|| self.last_error())))
     }
 
-    fn request(&self, unit: &Analysed, attempt: u32, avoid: &[String], wait_ms: u32) -> AcquireRequest {
-        let mut avoid = avoid.to_vec();
-        avoid.extend(self.resting().names(Instant::now()).map(str::to_owned).take(AVOID_MAX));
-        avoid.sort_unstable();
-        avoid.dedup();
+    fn request(&self, unit: &Analysed, attempt: u32, tried: &[String], wait_ms: u32) -> AcquireRequest {
+        let mut avoid = tried.to_vec();
+        // The unit's own first: the scheduler takes no more than so many.
+        avoid.extend(self.sick().names().filter(|name| !tried.iter().any(|of| of == name)).map(str::to_owned));
         AcquireRequest {
             client_id: self.schedulers.client_id().to_owned(),
             local_worker: self.settings.local_worker.clone(),
@@ -281,5 +308,10 @@ async fn tidy(farm: std::sync::Weak<Farm>) {
         let Some(farm) = farm.upgrade() else { return };
         farm.workers.drop_idle();
         farm.servers.drop_idle();
+        for (name, place) in farm.sick().due(Instant::now()) {
+            let farm = Arc::clone(&farm);
+            // A black-holed one takes its time; the others do not wait for it.
+            tokio::spawn(async move { farm.ask(&name, &place).await });
+        }
     }
 }

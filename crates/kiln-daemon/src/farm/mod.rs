@@ -6,6 +6,7 @@ mod grants;
 mod known;
 mod leases;
 mod schedulers;
+mod sick;
 mod transfer;
 
 pub(crate) use attempt::{Arrived, Remote};

@@ -81,6 +81,9 @@ pub struct HeartbeatRequest {
     /// Why it takes no work now (disk full, draining); empty when it does.
     #[prost(string, tag = "7")]
     pub unwell: ::prost::alloc::string::String,
+    /// What people should know of it though it takes work; empty when there is nothing.
+    #[prost(string, tag = "8")]
+    pub note: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Load {

@@ -22,6 +22,8 @@ pub(crate) struct Member {
     /// Number of its last heartbeat.
     pub(crate) sequence: u64,
     pub(crate) unwell: String,
+    /// What people should know of it.
+    pub(crate) note: String,
     /// What the last client that it failed told.
     pub(crate) failure: String,
     pub(crate) disk_free_bytes: u64,
@@ -117,6 +119,7 @@ impl Members {
             serial: 0,
             sequence: 0,
             unwell: String::new(),
+            note: String::new(),
             failure: String::new(),
             disk_free_bytes: 0,
             foreign: Vec::new(),

@@ -43,14 +43,18 @@ pub(crate) fn worker_trouble(view: &WorkerView, member: &Member) -> String {
             format!("failed {} jobs{}: gets no work, is tried again in {again}", view.failed, last(member))
         }
         State::Trial => format!("failed {} jobs{}: gets one at a time until one succeeds", view.failed, last(member)),
-        State::Well => tightness(view),
+        State::Well if view.failed_in_a_row > 0 => format!("failed its last job{}", last(member)),
+        State::Well => match tightness(view) {
+            nothing if nothing.is_empty() => member.note.clone(),
+            tight => tight,
+        },
     }
 }
 
 fn last(member: &Member) -> String {
     match member.failure.as_str() {
         "" => String::new(),
-        failure => format!(" (the last: {failure})"),
+        failure => format!(" ({failure})"),
     }
 }
 

@@ -86,6 +86,7 @@ impl Actor {
         if message.sequence > member.sequence || message.sequence == 0 {
             member.sequence = message.sequence;
             member.unwell = shown(&message.unwell, TEXT_MAX);
+            member.note = shown(&message.note, TEXT_MAX);
             member.disk_free_bytes = message.load.unwrap_or_default().disk_free_bytes;
             let report = self.report(worker, message);
             self.apply(kiln_sched::Event::Heartbeat { worker, report });

@@ -158,12 +158,15 @@ async fn status_says_in_words_what_is_wrong() {
     let busy = join(&farm, worker("busy", 4)).await;
     join(&farm, worker("broken", 1)).await;
     farm.register(worker("new", 1)).await.unwrap();
-    for _ in 0..2 {
+    for round in 0..2 {
         let avoid = ["full-disk", "liar", "short", "busy"].map(str::to_owned).to_vec();
         let grants = farm.acquire("ann", "d", v1::AcquireRequest { avoid, ..ask(1, 0) }).await.unwrap().grants;
         let detail = "connection\nreset".to_owned();
         let failed = v1::Released { detail, ..returned(&grants[0].lease, v1::Outcome::WorkerFailed) };
         farm.release("ann", "d", vec![failed]).await.unwrap();
+        if round == 0 {
+            assert_eq!(status_of(&farm, "broken").await.trouble, "failed its last job (connection reset)");
+        }
     }
     let said = v1::HeartbeatRequest { unwell: "disk full: /var".to_owned(), ..beat(&unwell.worker_id, 2, &[]) };
     farm.heartbeat(said).await.unwrap();
@@ -184,7 +187,7 @@ async fn status_says_in_words_what_is_wrong() {
     assert_eq!(
         lines,
         [
-            "broken: quarantined 0/1: failed 2 jobs (the last: connection reset): gets no work, is tried again in 5.0 s",
+            "broken: quarantined 0/1: failed 2 jobs (connection reset): gets no work, is tried again in 5.0 s",
             "busy: well 1/4: other work takes 3.0 of its cores: room for 1 jobs",
             "full-disk: unwell 0/2: takes no work: disk full: /var",
             "liar: unwell 0/2: reports what cannot be: 180.0 GiB of memory free of 64.0 GiB",

@@ -14,8 +14,6 @@ use tonic::Status;
 
 use super::VERSION;
 
-/// Between two tries to reach a scheduler.
-const RETRY: Duration = Duration::from_secs(1);
 /// Longest wait for an answer: the next heartbeat is due.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Heartbeats are this far apart at least and at most, whatever a scheduler asks for; milliseconds.
@@ -54,7 +52,7 @@ pub(crate) async fn keep_announced(scheduler: Address, dial: Dial, announced: An
         if !std::mem::replace(&mut told, true) {
             tracing::warn!("scheduler {scheduler}: {}", status.message());
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(kiln_rpc::retry_after(&status)).await;
     }
 }
 
