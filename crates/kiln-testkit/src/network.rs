@@ -26,11 +26,12 @@ exec unshare --user --map-user=1000 --map-group=1000 "$@""#;
 /// Address of a role, or of `client`, where each has a host of its own: in 10.9.0.0/24.
 #[must_use]
 pub fn host_address(name: &str) -> String {
-    let last = match (name, name.trim_start_matches('w').parse::<u8>()) {
-        ("scheduler", _) => 1,
-        ("cache", _) => 2,
-        (_, Ok(worker)) => 10 + worker,
-        _ => 3,
+    let number = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<u8>().ok());
+    let last = match name {
+        "scheduler" => 1,
+        "cache" => 2,
+        "client" => 3,
+        _ => number("scheduler").map_or_else(|| 10 + number("w").unwrap_or(0), |scheduler| 3 + scheduler),
     };
     format!("10.9.0.{last}")
 }

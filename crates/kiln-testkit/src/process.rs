@@ -117,6 +117,10 @@ impl Drop for Running {
 
 /// Waits until `child` ends; `None` if it did not within `limit`.
 pub(crate) fn wait_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    // One whose end was seen has no number any more.
+    if let Some(status) = child.try_wait().expect("a child's status") {
+        return Some(status);
+    }
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's number");
     let ended = pidfd_open(pid, PidfdFlags::empty()).expect("a child's descriptor");
     let limit = Timespec::try_from(limit).expect("a time");

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Units of C in the project.
-const C_UNITS: usize = 10;
-/// Units of C++ in the project.
-const CXX_UNITS: usize = 4;
+/// Units of C and of C++ in a project.
+const UNITS: (usize, usize) = (10, 4);
+/// The same in a small one: enough that some are before the slow one, and some after it.
+const UNITS_SMALL: (usize, usize) = (3, 3);
 /// Name of [`slow_source`]'s file where a project holds one.
 pub const SLOW_SOURCE: &str = "slow.cc";
 
@@ -17,6 +17,7 @@ pub const SLOW_SOURCE: &str = "slow.cc";
 #[derive(Debug)]
 pub struct Project {
     dir: PathBuf,
+    units: u64,
 }
 
 impl Project {
@@ -26,6 +27,22 @@ impl Project {
     /// `dir` cannot be written.
     #[must_use]
     pub fn write(dir: &Path) -> Self {
+        Self::write_units(dir, UNITS)
+    }
+
+    /// Writes a small one into `dir`, with [`slow_source`] among its units as `src/slow.cc`.
+    ///
+    /// # Panics
+    /// `dir` cannot be written.
+    #[must_use]
+    pub fn write_small(dir: &Path, tenths: u32) -> Self {
+        let mut project = Self::write_units(dir, UNITS_SMALL);
+        fs::write(dir.join("src").join(SLOW_SOURCE), slow_source(tenths)).expect("a source");
+        project.units += 1;
+        project
+    }
+
+    fn write_units(dir: &Path, (c_units, cxx_units): (usize, usize)) -> Self {
         let put = |name: &str, text: &str| {
             let path = dir.join(name);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -36,19 +53,19 @@ impl Project {
         put("Makefile", MAKEFILE);
         let mut main = String::from("#include <stdio.h>\n#include \"shape.h\"\n");
         let mut sum = String::new();
-        for unit in 0..C_UNITS {
+        for unit in 0..c_units {
             put(&format!("src/c{unit}.c"), &c_unit(unit));
             let _ = writeln!(main, "int c{unit}(int);");
             let _ = write!(sum, " + c{unit}(argc)");
         }
-        for unit in 0..CXX_UNITS {
+        for unit in 0..cxx_units {
             put(&format!("src/x{unit}.cc"), &cxx_unit(unit));
             let _ = writeln!(main, "int x{unit}(int);");
             let _ = write!(sum, " + x{unit}(argc)");
         }
         let _ = writeln!(main, "int main(int argc, char **argv) {{ (void)argv; printf(\"%d\\n\", 0{sum}); return 0; }}");
         put("src/main.c", &main);
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), units: (c_units + cxx_units + 1) as u64 }
     }
 
     /// Where it stands.
@@ -60,7 +77,7 @@ impl Project {
     /// Compile commands of a build from clean.
     #[must_use]
     pub fn units(&self) -> u64 {
-        (C_UNITS + CXX_UNITS + 1) as u64
+        self.units
     }
 
     /// Has `command`, which is to call `make`, build it with `wrapper` before the compilers. The salt stands in every

@@ -9,6 +9,10 @@ mod client;
 mod egress;
 #[path = "farm/fresh.rs"]
 mod fresh;
+#[path = "farm/hostile.rs"]
+mod hostile;
+#[path = "farm/liar.rs"]
+mod liar;
 #[path = "farm/services.rs"]
 mod services;
 #[path = "farm/support.rs"]

@@ -39,6 +39,7 @@ fn says_what_the_compiler_says(bench: &Bench) {
         let object = fs::read(dir.join("said.o")).ok();
         let _ = fs::remove_file(dir.join("said.o"));
         bench.farm.zero();
+        let executed = bench.farm.executed();
         let mut kiln = bench.farm.kiln();
         let farm = run(kiln.arg(compiler).args(args).current_dir(dir), BUILD_MAX);
         assert_eq!(plain.code, Some(code));
@@ -47,6 +48,7 @@ fn says_what_the_compiler_says(bench: &Bench) {
         assert_eq!(farm.stdout, plain.stdout);
         assert!(fs::read(dir.join("said.o")).ok() == object, "another object");
         let stats = bench.farm.stats();
+        assert_eq!(bench.farm.executed() - executed, 1, "compiled once");
         assert_eq!(count(&stats, "failed"), u64::from(code != 0), "{stats}");
         assert_eq!(count(&stats, "local") + count(&stats, "fallback"), 0, "compiled again: {stats}");
         let _ = fs::remove_file(dir.join("said.o"));

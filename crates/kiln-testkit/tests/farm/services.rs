@@ -5,7 +5,7 @@ use kiln_testkit::{Layout, await_for, run};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[test]
@@ -92,11 +92,26 @@ fn sockets(bench: &Bench) -> Vec<PathBuf> {
     sockets.map(|entry| entry.path()).collect()
 }
 
+/// The log of who listens at a socket.
+fn log_of(bench: &Bench, socket: &Path) -> PathBuf {
+    let name = socket.file_name().expect("a name").to_string_lossy();
+    let dir = bench.farm.dir();
+    if name.ends_with(".sock") { dir.join("client/daemon.log") } else { dir.join(format!("{name}.log")) }
+}
+
+fn lines_about_closing(log: &Path) -> usize {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter(|line| line.contains("closed connection") || line.contains("connection was closed")).count()
+}
+
 fn noise_harms_no_service(bench: &mut Bench) {
     let daemon = bench.farm.daemon();
     let sockets = sockets(bench);
     assert!(sockets.len() >= 5, "scheduler, cache, two workers and the daemon: {sockets:?}");
     for socket in &sockets {
+        let log = log_of(bench, socket);
+        let lines = || lines_about_closing(&log);
+        let before = lines();
         for noise in noises() {
             let mut stream = UnixStream::connect(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
             stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a limit");
@@ -105,6 +120,9 @@ fn noise_harms_no_service(bench: &mut Bench) {
             let _ = stream.write_all(&noise);
             let _ = stream.read(&mut [0; 4096]);
         }
+        // Those that send nothing, or less than a frame, are closed without a word; nobody gets two lines.
+        await_for("a line about who was closed", SOON, || (lines() > before).then_some(()));
+        assert!(lines() - before <= noises().len(), "{}: {} lines", log.display(), lines() - before);
     }
     for name in ["scheduler", "cache", "w1", "w2"] {
         assert!(bench.farm.runs(name), "{name} ended");

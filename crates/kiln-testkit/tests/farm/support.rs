@@ -10,9 +10,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// In which any one build or compile here ends, on a machine that does much else.
-pub(crate) const BUILD_MAX: Duration = Duration::from_secs(100);
+pub(crate) const BUILD_MAX: Duration = Duration::from_secs(300);
 /// In which a compile has begun on a worker, its toolchain sent before.
-pub(crate) const START_MAX: Duration = Duration::from_secs(30);
+pub(crate) const START_MAX: Duration = Duration::from_secs(100);
 /// In which something that takes no time of itself is seen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 

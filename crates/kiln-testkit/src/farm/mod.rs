@@ -1,9 +1,13 @@
 //! A farm of real binaries in a temporary directory: started, asked, hurt and ended. Knows them by their variables and JSON.
 
+mod layout;
+mod look;
+
+pub use layout::Layout;
+
 use crate::network::{HIDING, Network, host_address};
-use crate::process::{Ran, Running, await_for, descendants, run, send};
+use crate::process::{Ran, Running, await_for, run, send};
 use rustix::process::Signal;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,36 +19,10 @@ use std::time::Duration;
 
 /// In which a farm is up, however loaded the machine.
 const START_MAX: Duration = Duration::from_secs(60);
-/// States in which a worker gets work; the trial after failures ends with a success, so no wait would end it.
-const TAKES_WORK: [&str; 2] = ["well", "trial"];
 /// In which one question is answered.
 const ASK_MAX: Duration = Duration::from_secs(20);
 /// In which a service that is asked to end has ended; then it is killed.
 const END_MAX: Duration = Duration::from_secs(5);
-
-/// What a farm is made of.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    /// Its workers, named `w1`, `w2` and so on.
-    pub workers: usize,
-    /// Jobs at once of each.
-    pub slots: u32,
-    /// Whether there is a cache server, `cache`.
-    pub cache: bool,
-    /// How they reach each other.
-    pub network: Network,
-    /// Whether workers see no compiler, no header and nothing below the directory that the setting `HIDE` names; those of
-    /// [`Network::Hosts`] never do.
-    pub bare: bool,
-    /// More variables for every service and for clients.
-    pub settings: Vec<(String, String)>,
-}
-
-impl Default for Layout {
-    fn default() -> Self {
-        Self { workers: 2, slots: 2, cache: true, network: Network::Unix, bare: false, settings: Vec::new() }
-    }
-}
 
 #[derive(Debug)]
 struct Role {
@@ -52,6 +30,8 @@ struct Role {
     env: BTreeMap<String, String>,
     child: Option<Child>,
     stopped: bool,
+    /// It was asked to end.
+    ending: bool,
 }
 
 /// A farm; everything of it ends when it is dropped.
@@ -116,12 +96,17 @@ impl TestFarm {
     }
 
     fn lay_out(&mut self) {
-        self.schedulers = self.address("scheduler");
+        let schedulers: Vec<(String, String)> =
+            self.layout.scheduler_names().into_iter().map(|name| (name.clone(), self.address(&name))).collect();
+        self.schedulers = schedulers.iter().map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(",");
         let tcp = self.layout.network != Network::Unix;
         if tcp {
             self.tokens();
         }
-        let mut plan = vec![("scheduler".to_owned(), "scheduler", vec![("KILN_SCHEDULER_LISTEN", self.schedulers.clone())])];
+        let mut plan = Vec::new();
+        for (name, address) in schedulers {
+            plan.push((name, "scheduler", vec![("KILN_SCHEDULER_LISTEN", address)]));
+        }
         if self.layout.cache {
             plan.push(("cache".to_owned(), "cache", vec![("KILN_CACHE_LISTEN", self.address("cache"))]));
         }
@@ -146,7 +131,9 @@ impl TestFarm {
                 env.insert("KILN_AUTH_CREDENTIALS".into(), self.dir.join("credentials").display().to_string());
                 env.insert("KILN_AUTH_TOKEN_FILE".into(), self.dir.join("worker.token").display().to_string());
             }
-            self.roles.insert(name, Role { args: vec![role.to_owned()], env, child: None, stopped: false });
+            let own = self.layout.own.iter().filter(|(role, _, _)| *role == name);
+            env.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
+            self.roles.insert(name, Role { args: vec![role.to_owned()], env, child: None, stopped: false, ending: false });
         }
     }
 
@@ -279,6 +266,29 @@ impl TestFarm {
         }
     }
 
+    /// Asks a role to end, as `kill` does, and does not wait.
+    pub fn terminate(&mut self, name: &str) {
+        let role = self.role(name);
+        if let Some(child) = role.child.as_ref().filter(|_| !role.ending) {
+            send(child.id(), Signal::TERM);
+            role.ending = true;
+        }
+    }
+
+    /// Awaits that a role ends by itself; its exit code.
+    ///
+    /// # Panics
+    /// It does not within `limit`.
+    #[track_caller]
+    pub fn await_end(&mut self, name: &str, limit: Duration) -> Option<i32> {
+        let status = await_for(&format!("{name} ended"), limit, || {
+            self.role(name).child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        });
+        let role = self.role(name);
+        (role.child, role.ending) = (None, false);
+        status.code()
+    }
+
     /// Stops a role's process as SIGSTOP does.
     pub fn stop(&mut self, name: &str) {
         send(self.pid(name), Signal::STOP);
@@ -293,10 +303,11 @@ impl TestFarm {
 
     /// Asks a role to end, and kills it if it does not.
     fn end(&mut self, name: &str) {
+        self.terminate(name);
         let role = self.role(name);
         let Some(mut child) = role.child.take() else { return };
+        role.ending = false;
         if !role.stopped {
-            send(child.id(), Signal::TERM);
             let begun = std::time::Instant::now();
             while begun.elapsed() < END_MAX && child.try_wait().is_ok_and(|status| status.is_none()) {
                 std::thread::sleep(Duration::from_millis(10));
@@ -310,114 +321,7 @@ impl TestFarm {
     /// Names of the workers.
     #[must_use]
     pub fn workers(&self) -> Vec<String> {
-        (1..=self.layout.workers).map(|number| format!("w{number}")).collect()
-    }
-
-    /// The worker that runs a process named `program` now, such as `cc1plus`.
-    #[must_use]
-    pub fn who_runs(&self, program: &str) -> Option<String> {
-        self.workers().into_iter().find(|name| self.role_runs(name, program))
-    }
-
-    /// Whether there is a process named `program` below that of a role.
-    #[must_use]
-    pub fn role_runs(&self, name: &str, program: &str) -> bool {
-        let pid = self.roles.get(name).and_then(|role| role.child.as_ref()).map(Child::id);
-        pid.is_some_and(|pid| descendants(pid).iter().any(|(_, of)| of == program))
-    }
-
-    /// Counters of the user's daemon.
-    #[must_use]
-    #[track_caller]
-    pub fn stats(&self) -> Value {
-        self.ask(&["stats", "--json"])
-    }
-
-    /// Sets the counters to zero.
-    #[track_caller]
-    pub fn zero(&self) {
-        let _ = run(self.kiln().args(["stats", "--zero"]), ASK_MAX).ok();
-    }
-
-    /// What `kiln status` knows.
-    #[must_use]
-    #[track_caller]
-    pub fn status(&self) -> Value {
-        self.ask(&["status", "--json"])
-    }
-
-    /// What became of the last `count` units, newest last.
-    #[must_use]
-    #[track_caller]
-    pub fn explain(&self, count: usize) -> Value {
-        self.ask(&["explain", "--last", &count.to_string(), "--json"])
-    }
-
-    #[track_caller]
-    fn ask(&self, words: &[&str]) -> Value {
-        let ran = run(self.kiln().args(words), ASK_MAX).ok();
-        serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}:\n{}", ran.text()))
-    }
-
-    /// Starts the daemon if it does not run, and gives its process.
-    #[track_caller]
-    pub fn daemon(&self) -> u32 {
-        let _ = run(self.kiln().args(["daemon", "start"]), ASK_MAX).ok();
-        self.status()["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a daemon's number")
-    }
-
-    /// Awaits a daemon that sees a scheduler and all workers and caches that run, all well, and uses them. Counters are
-    /// zero then.
-    ///
-    /// # Panics
-    /// That does not come about; the logs are in the message.
-    #[track_caller]
-    pub fn await_well(&mut self) {
-        let _ = self.daemon();
-        let names: Vec<String> = self.roles.keys().filter(|name| *name != "scheduler").cloned().collect();
-        let wanted = names.iter().filter(|name| self.roles[*name].child.is_some()).count();
-        let begun = std::time::Instant::now();
-        loop {
-            let status = self.status();
-            let workers = status["farm"]["workers"].as_array().cloned().unwrap_or_default();
-            if workers.iter().filter(|worker| TAKES_WORK.iter().any(|state| worker["state"] == *state)).count() >= wanted {
-                break;
-            }
-            let names: Vec<String> = self.roles.keys().cloned().collect();
-            let dead: Vec<&String> = names.iter().filter(|name| self.roles[*name].child.is_some() && !self.runs(name)).collect();
-            assert!(dead.is_empty(), "ended: {dead:?}\n{}", self.logs());
-            assert!(begun.elapsed() < START_MAX, "not all well: {}\n{}", status["farm"], self.logs());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        self.await_use();
-        self.zero();
-    }
-
-    /// Awaits that the daemon itself, which looks for a lost farm about each second, has a unit compiled on a worker.
-    #[track_caller]
-    fn await_use(&self) {
-        fs::write(self.dir.join("probe.c"), "int probe(void) { return PROBE; }\n").expect("a source");
-        let mut salt = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos());
-        await_for("a unit through the farm", START_MAX, || {
-            salt += 1;
-            let define = format!("-DPROBE={salt}");
-            let args = ["gcc", &define, "-c", "probe.c", "-o", "probe.o"];
-            (run(self.kiln().args(args).current_dir(&self.dir), START_MAX).code == Some(0)).then_some(())
-        });
-    }
-
-    /// Ends of all logs.
-    #[must_use]
-    pub fn logs(&self) -> String {
-        let mut all = String::new();
-        let own = self.roles.keys().map(|name| self.dir.join(format!("{name}.log")));
-        for path in own.chain([self.dir.join("client/daemon.log")]) {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(15)..];
-            all.push_str(&format!("--- {}\n{}\n", path.display(), tail.join("\n")));
-        }
-        all
+        self.layout.worker_names()
     }
 
     /// Compiles in `dir` through the farm, as `compiler args`.
@@ -431,12 +335,6 @@ impl TestFarm {
     #[track_caller]
     pub fn start_compile(&self, dir: &Path, args: &[&str]) -> Running {
         Running::start(self.kiln().args(args).current_dir(dir))
-    }
-
-    /// The worker on which a process named `program` is seen next.
-    #[track_caller]
-    pub fn await_job(&self, program: &str, limit: Duration) -> String {
-        await_for(&format!("{program} on a worker"), limit, || self.who_runs(program))
     }
 }
 
@@ -464,6 +362,8 @@ impl Drop for TestFarm {
             let _ = child.wait();
         }
         let names: Vec<String> = self.roles.keys().cloned().collect();
+        // All at once: each may have something to finish.
+        names.iter().for_each(|name| self.terminate(name));
         for name in names {
             self.end(&name);
         }
