@@ -118,6 +118,8 @@ class Farm:
         self.group.stop()
         for host in {self.host, *self.hosts}:
             host.end()
+        # Toolchains and results, some hundred MB.
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Kiln:
@@ -184,3 +186,4 @@ class Kiln:
         self.client.stop()
         if self.farm:
             self.farm.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
