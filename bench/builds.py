@@ -93,15 +93,17 @@ class Build:
         return time.monotonic() - start, usage.ru_utime + usage.ru_stime
 
     def run(self, name, tool, jobs, core):
-        """One clean build through a tool: (wall s, client CPU s, share of its core that the servers were busy)."""
+        """One clean build through a tool: (wall s, client CPU s, share of its core that the servers were busy, share of units compiled there)."""
         self.clean()
         server = tool.server_group()
+        done = tool.remote_done()
         before, busy = sum(group.cpu_ms() for group in tool.groups()), server.cpu_ms() if server else 0
         wall, cpu = self.make(links_of(name, tool), tool.env, jobs, core)
         cpu += (sum(group.cpu_ms() for group in tool.groups()) - before) / 1e3
         if self.product_digest() != self.digest:
             raise common.Failed(f"{self.product} differs from that of a plain build")
-        return wall, cpu, (server.cpu_ms() - busy) / 1e3 / wall if server else 0.0
+        busy = (server.cpu_ms() - busy) / 1e3 / wall if server else 0.0
+        return wall, cpu, busy, None if done is None else (tool.remote_done() - done) / self.units
 
 
 def wait(proc, seconds):

@@ -23,7 +23,7 @@ def measure(results):
                  "real, their compiler sleeps the CPU time of the recorded compile and answers with its result: no server compiles. client_cpu is that of make and "
                  "all below it and of the client's daemons. The product (haproxy, vmlinux) must be that of a plain build to the byte. "
                  f"farm_busy is the share of the servers' core in use: over {common.FARM_BOUND} the row is farm-bound. No cache; farms are warm (one build before); "
-                 "kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
+                 "compiled_remotely is the share of units that a server compiled, where the tool tells; the rest the client did. kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
                  "gcc: compile_cpu is that of all compiles when they were recorded, what one core alone would need at the least.")
     for build in builds.BUILDS.values():
         if build.name == "kernel" and not common.FULL:
@@ -50,7 +50,7 @@ def makers(build, size, tag, delay):
     client = {common.CLIENT_CORE}
     # icecc's daemons each unpack the tarball with all that was recorded: one of them has all the slots.
     return {
-        "kiln": lambda: tool_kiln.Kiln(tag + "k", tool_kiln.Farm(tag + "k", build, workers=servers, slots=slots, **settings), cpus=client),
+        "kiln": lambda: tool_kiln.Kiln(tag + "k", tool_kiln.Farm(tag + "k", build, workers=servers, slots=slots, **settings), fallback="silent", cpus=client),
         "distcc-pump": lambda: tools.Pump(tag + "p", build, servers=servers, slots=slots, client_cpus=client, **settings),
         "distcc": lambda: tools.Distcc(tag + "d", build, servers=servers, slots=slots, **settings),
         "icecc": lambda: tools.Icecc(tag + "i", build, servers=1, slots=size, client_cpus=client, **settings)}
@@ -100,5 +100,6 @@ def drop(results, case, name, error, running):
 def add(results, case, name, values):
     for at, (metric, unit) in enumerate((("wall", "s"), ("client_cpu", "s"), ("farm_busy", "of 1"))):
         results.add(case, name, metric, unit, [value[at] for value in values])
+    results.add(case, name, "compiled_remotely", "of 1", [value[3] for value in values if value[3] is not None])
     if values and sorted(value[2] for value in values)[len(values) // 2] > common.FARM_BOUND:
         results.note(f"farm-bound: {case}, {name}.")
