@@ -113,7 +113,9 @@ build_autotools() {
     settings=$1
     shift
     need make autoreconf libtoolize
-    [ -f Makefile ] || autoreconf -f -i
+    # Once: what it makes depends on what it made before, and `make distclean` leaves all that.
+    [ -f .reconfigured ] || autoreconf -f -i
+    : >.reconfigured
     [ -f Makefile ] || env "$@" ./configure $settings
     configured
     env "$@" make -j"$JOBS" $TARGETS

@@ -125,7 +125,7 @@ project!(re2, Plan::new("re2", 20));
 project!(fmt_by_launcher, Plan { launcher: true, ..Plan::new("fmt", 2) });
 project!(linux, Plan { settings: &[("TARGETS", "kernel/ lib/ mm/")], ..Plan::new("linux", 100) });
 long_project!(linux_all, Plan::new("linux", 400));
-long_project!(libxml2, Plan::new("libxml2", 100));
+long_project!(libxml2, Plan::new("libxml2", 90));
 long_project!(abseil, Plan::new("abseil", 100));
 long_project!(abseil_by_launcher, Plan { launcher: true, ..Plan::new("abseil", 100) });
 long_project!(dav1d, Plan::new("dav1d", 60));
