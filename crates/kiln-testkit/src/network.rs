@@ -23,14 +23,15 @@ for file in /usr/bin/*gcc* /usr/bin/*g++* /usr/bin/*clang* /usr/bin/*-as /usr/bi
 done
 exec unshare --user --map-user=1000 --map-group=1000 "$@""#;
 
-/// Address of a role, or of `client`, where each has a host of its own: in 10.9.0.0/24.
+/// Address of a role, of `client`, or of the README's `box` and `desk`, where each has a host of its own: in 10.9.0.0/24.
 #[must_use]
 pub fn host_address(name: &str) -> String {
     let number = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<u8>().ok());
     let last = match name {
         "scheduler" => 1,
         "cache" => 2,
-        "client" => 3,
+        "client" | "desk" => 3,
+        "box" => 4,
         _ => number("scheduler").map_or_else(|| 10 + number("w").unwrap_or(0), |scheduler| 3 + scheduler),
     };
     format!("10.9.0.{last}")

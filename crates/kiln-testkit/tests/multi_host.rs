@@ -5,6 +5,8 @@
 mod builds;
 #[path = "multi_host/hosts.rs"]
 mod hosts;
+#[path = "multi_host/readme.rs"]
+mod readme;
 #[path = "multi_host/roles.rs"]
 mod roles;
 #[path = "multi_host/sick.rs"]
