@@ -17,5 +17,7 @@ mod liar;
 mod services;
 #[path = "farm/support.rs"]
 mod support;
+#[path = "farm/versions.rs"]
+mod versions;
 #[path = "farm/workers.rs"]
 mod workers;

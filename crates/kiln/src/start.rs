@@ -111,7 +111,7 @@ fn start(env: &Environment, place: &Place, state: &Path) -> Result<Connection, S
     drain_older(place);
     let started = launch(env, state).and_then(|()| match try_connect(place) {
         Some(answer) => answer,
-        None => Err("it said it was ready, but nobody listens".into()),
+        None => Err(nobody_listens(place)),
     });
     match started {
         Ok(connection) => {
@@ -129,6 +129,17 @@ fn start(env: &Environment, place: &Place, state: &Path) -> Result<Connection, S
 
 fn sys_error<T>(result: io::Result<T>, path: &Path) -> Result<T, String> {
     result.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Why a daemon that said it was ready is not to be reached: most likely it is not of this wrapper's version.
+fn nobody_listens(place: &Place) -> String {
+    let lives = |(_, socket): &(u32, PathBuf)| Connection::connect(socket).is_ok();
+    match place.other_versions().into_iter().find(lives) {
+        Some((version, _)) => {
+            format!("kilnd speaks version {version} of the protocol and kiln speaks {PROTOCOL_VERSION}: install both of one release")
+        }
+        None => "it said it was ready, but nobody listens".into(),
+    }
 }
 
 /// Asks daemons of older protocol versions to finish and go; newer ones are left to their users.

@@ -19,7 +19,7 @@ use kiln_proto::status::status;
 use kiln_proto::v1::scheduler_client::SchedulerClient;
 use kiln_proto::v1::{HeartbeatRequest, Load, NodeKind, RegisterRequest};
 use kiln_proto::{PROTOCOL, protobuf};
-use kiln_rpc::{Address, Auth, Credentials, Dial, Listener, ServeOptions};
+use kiln_rpc::{Address, Auth, Channel, Credentials, Dial, Listener, ServeOptions};
 use prost::Message as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,15 +71,21 @@ impl Liar {
         }
     }
 
+    /// Registers as one of another version of kiln would; why it was turned away.
+    pub(crate) async fn register_as(&self, name: &str, protocol: u32) -> Status {
+        let answer = scheduler_at(&self.scheduler).register(about(name.to_owned(), &self.address, protocol)).await;
+        answer.expect_err("another version is turned away")
+    }
+
     /// How often it lied.
     pub(crate) fn told(&self) -> u32 {
         self.told.load(Ordering::SeqCst)
     }
 }
 
-async fn keep_registered(name: String, address: Address, scheduler: Address) {
-    let mut client = SchedulerClient::new(kiln_rpc::connect(&scheduler, &Dial::default()).expect("a channel"));
-    let about = RegisterRequest {
+/// What it tells of itself when it registers.
+fn about(name: String, address: &Address, protocol: u32) -> RegisterRequest {
+    RegisterRequest {
         name,
         address: address.to_string(),
         kind: NodeKind::Worker as i32,
@@ -88,10 +94,18 @@ async fn keep_registered(name: String, address: Address, scheduler: Address) {
         slots: 4,
         cores: 4,
         kiln_root: "chroot/1".to_owned(),
-        protocol: PROTOCOL,
+        protocol,
         ..RegisterRequest::default()
-    };
-    let registered = client.register(about).await.expect("a registration").into_inner();
+    }
+}
+
+fn scheduler_at(address: &Address) -> SchedulerClient<Channel> {
+    SchedulerClient::new(kiln_rpc::connect(address, &Dial::default()).expect("a channel"))
+}
+
+async fn keep_registered(name: String, address: Address, scheduler: Address) {
+    let mut client = scheduler_at(&scheduler);
+    let registered = client.register(about(name, &address, PROTOCOL)).await.expect("a registration").into_inner();
     for sequence in 1.. {
         let load = Load { memory_available_bytes: 8 << 30, memory_total_bytes: 8 << 30, ..Load::default() };
         let beat = HeartbeatRequest { worker_id: registered.worker_id.clone(), sequence, load: Some(load), ..Default::default() };

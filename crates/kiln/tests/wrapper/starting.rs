@@ -30,7 +30,13 @@ struct Starting {
 impl Starting {
     /// `defines`: what the fake daemon does instead of serving.
     fn new(defines: &[&str]) -> Starting {
+        Starting::of_version(PROTOCOL_VERSION, defines)
+    }
+
+    /// The daemon listens where one of this protocol version does.
+    fn of_version(version: u32, defines: &[&str]) -> Starting {
         let home = Home::new();
+        let socket = socket_of(&home, version);
         home.script("real/gcc", "#!/bin/sh\necho ran ${KILN_SLOT%%:*}\n");
         fs::create_dir(home.dir.join("notes")).unwrap();
         let mut reply = Vec::new();
@@ -41,7 +47,7 @@ impl Starting {
             .args(["-O1", "-o"])
             .arg(home.dir.join("bin/kilnd"))
             .arg(text("NOTES", home.dir.join("notes")))
-            .arg(text("SOCKET", home.place().socket()))
+            .arg(text("SOCKET", socket))
             .arg(text("REPLY", home.dir.join("reply")))
             .args(defines)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wrapper/fake_kilnd.c"))
@@ -72,6 +78,11 @@ impl Starting {
     fn last_error(&self) -> Option<String> {
         fs::read_to_string(self.home.state().join("last-error")).ok()
     }
+}
+
+fn socket_of(home: &Home, version: u32) -> PathBuf {
+    let own = home.place().socket().to_str().unwrap().to_owned();
+    PathBuf::from(own.replace(&format!("/v{PROTOCOL_VERSION}-"), &format!("/v{version}-")))
 }
 
 impl Drop for Starting {
@@ -249,18 +260,30 @@ fn a_terminal_is_warned_once_an_hour() {
 #[test]
 fn an_older_daemon_is_asked_to_go() {
     let starting = Starting::new(&[]);
-    let place = starting.home.place();
-    let of = |version: u32| {
-        PathBuf::from(place.socket().to_str().unwrap().replace(&format!("/v{PROTOCOL_VERSION}-"), &format!("/v{version}-")))
-    };
-    let older = UnixListener::bind(of(PROTOCOL_VERSION - 1)).unwrap();
-    let newer = UnixListener::bind(of(PROTOCOL_VERSION + 1)).unwrap();
+    let older = UnixListener::bind(socket_of(&starting.home, PROTOCOL_VERSION - 1)).unwrap();
+    let newer = UnixListener::bind(socket_of(&starting.home, PROTOCOL_VERSION + 1)).unwrap();
     assert_eq!(said(&starting.compile().output().unwrap()), "ran tok\n");
     let mut said = Vec::new();
     older.accept().unwrap().0.read_to_end(&mut said).unwrap();
     assert_eq!(said, kiln_frame::drain_frame());
     newer.set_nonblocking(true).unwrap();
     assert_eq!(newer.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_daemon_of_another_version_is_named() {
+    for version in [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1] {
+        let starting = Starting::of_version(version, &[]);
+        for _ in 0..3 {
+            assert_eq!(said(&starting.compile().output().unwrap()), "ran\n");
+        }
+        assert_eq!(starting.daemons().len(), 1, "it is not started again at once");
+        let why = format!("kilnd speaks version {version} of the protocol and kiln speaks {PROTOCOL_VERSION}");
+        let error = starting.last_error().unwrap();
+        assert_eq!(error, format!("the daemon did not start: {why}: install both of one release\n"));
+        let output = starting.compile().env("KILN_FALLBACK", "warn").output().unwrap();
+        assert!(complained(&output).contains(&why), "{}", complained(&output));
+    }
 }
 
 #[test]
