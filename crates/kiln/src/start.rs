@@ -136,7 +136,9 @@ fn nobody_listens(place: &Place) -> String {
     let lives = |(_, socket): &(u32, PathBuf)| Connection::connect(socket).is_ok();
     match place.other_versions().into_iter().find(lives) {
         Some((version, _)) => {
-            format!("kilnd speaks version {version} of the protocol and kiln speaks {PROTOCOL_VERSION}: install both of one release")
+            format!(
+                "kilnd speaks version {version} of the protocol and kiln speaks {PROTOCOL_VERSION}: install both of one release"
+            )
         }
         None => "it said it was ready, but nobody listens".into(),
     }

@@ -18,6 +18,9 @@ pub struct Layout {
     /// Whether workers see no compiler, no header and nothing below the directory that the setting `HIDE` names; those of
     /// [`Network::Hosts`] never do.
     pub bare: bool,
+    /// Whether workers belong to an ordinary user who is nobody else here, where root runs the tests; they belong to
+    /// whoever runs them otherwise, who is an ordinary user. They are reached by TCP only.
+    pub strangers: bool,
     /// More variables for every service and for clients.
     pub settings: Vec<(String, String)>,
     /// More variables for one role: its name, variable, value.
@@ -49,6 +52,7 @@ impl Default for Layout {
             schedulers: 1,
             network: Network::Unix,
             bare: false,
+            strangers: false,
             settings: Vec::new(),
             own: Vec::new(),
             sick: Vec::new(),

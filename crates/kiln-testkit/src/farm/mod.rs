@@ -2,6 +2,7 @@
 
 mod layout;
 mod look;
+mod stranger;
 
 pub use layout::Layout;
 
@@ -131,6 +132,9 @@ impl TestFarm {
                 env.insert("KILN_AUTH_CREDENTIALS".into(), self.dir.join("credentials").display().to_string());
                 env.insert("KILN_AUTH_TOKEN_FILE".into(), self.dir.join("worker.token").display().to_string());
             }
+            if role == "worker" && self.with_strangers() {
+                env.extend(self.settle_stranger(&name));
+            }
             let own = self.layout.own.iter().filter(|(role, _, _)| *role == name);
             env.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
             self.roles.insert(name, Role { args: vec![role.to_owned()], env, child: None, stopped: false, ending: false });
@@ -216,6 +220,14 @@ impl TestFarm {
         command
     }
 
+    /// The program of a role, as its user and on its host.
+    fn service(&self, name: &str) -> Command {
+        if self.with_strangers() && self.workers().iter().any(|worker| worker == name) {
+            return self.as_stranger();
+        }
+        self.inside(name, binary("kilnd").as_os_str())
+    }
+
     /// The wrapper, with a user's environment of this farm.
     #[must_use]
     pub fn kiln(&self) -> Command {
@@ -229,7 +241,7 @@ impl TestFarm {
     pub fn restart(&mut self, name: &str) {
         self.end(name);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join(format!("{name}.log"))).expect("a log");
-        let mut command = self.inside(name, binary("kilnd").as_os_str());
+        let mut command = self.service(name);
         let role = self.role(name);
         command.args(&role.args).envs(&role.env).env("KILN_CONFIG", "/dev/null").current_dir("/");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);

@@ -3,6 +3,7 @@
 use crate::support::{BUILD_MAX, Bench, count};
 use kiln_testkit::{Layout, Network, run};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 #[test]
@@ -76,8 +77,13 @@ fn a_file_that_no_scan_finds_is_read_here(bench: &Bench) {
 }
 
 #[test]
-fn a_build_over_tcp_with_tokens() {
-    let bench = Bench::start(Layout { network: Network::Tcp, ..Layout::default() });
+fn a_build_over_tcp_on_workers_of_an_ordinary_user() {
+    let bench = Bench::start(Layout { network: Network::Tcp, strangers: true, ..Layout::default() });
+    let own = rustix::process::getuid();
+    for worker in bench.farm.workers() {
+        let process = fs::metadata(format!("/proc/{}", bench.farm.pid(&worker))).expect("a process");
+        assert!(process.uid() != 0 && (!own.is_root() || process.uid() != own.as_raw()), "{worker} is user {}", process.uid());
+    }
     bench.farm.zero();
     let _ = bench.finish_equal(bench.start_build());
     let stats = bench.farm.stats();
