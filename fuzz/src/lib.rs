@@ -94,21 +94,9 @@ fn scan(bytes: &[u8]) {
     view.write("/w/a.c", bytes);
     for compiler in [Compiler::Gcc, Compiler::Clang] {
         let dirs = SearchDirs { user: vec!["i".to_owned(), "j".to_owned()], ..SearchDirs::default() };
-        let request = ScanRequest {
-            source: "a.c".to_owned(),
-            cwd: "/w".to_owned(),
-            dialect: Dialect::GNU_CXX,
-            compiler,
-            search: Arc::new(SearchList::assemble(&view, "/w", &dirs, compiler)),
-            predefined: Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names())),
-            command_macros: Vec::new(),
-            forced: Vec::new(),
-            assembler_dirs: Vec::new(),
-            embed_dirs: Vec::new(),
-            stand_ins: Vec::new(),
-            precompiles: false,
-            preprocessed: false,
-        };
+        let search = Arc::new(SearchList::assemble(&view, "/w", &dirs, compiler));
+        let predefined = Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names()));
+        let request = ScanRequest { compiler, ..ScanRequest::new("a.c", "/w", Dialect::GNU_CXX, search, predefined) };
         let mut scanner = Scanner::new();
         let first = scanner.scan(&view, &request);
         assert_eq!(first, scanner.scan(&view, &request), "a second scan says the same");

@@ -235,19 +235,9 @@ pub(crate) fn enter(
 fn assembler(analyst: &Analyst<'_>, unit: &Invocation, cwd: &str, epoch: Epoch, root: &mut Root<'_>) -> Result<Inputs, Refused> {
     let view = analyst.view(unit, cwd, epoch)?;
     let request = ScanRequest {
-        source: unit.source.clone(),
-        cwd: cwd.to_owned(),
-        dialect: Dialect::ASSEMBLER,
-        compiler: Compiler::Gcc,
-        search: Arc::new(SearchList::default()),
-        predefined: Arc::default(),
-        command_macros: Vec::new(),
-        forced: Vec::new(),
         assembler_dirs: dirs_of(unit, SearchKind::Assembler),
-        embed_dirs: Vec::new(),
-        stand_ins: Vec::new(),
-        precompiles: false,
         preprocessed: true,
+        ..ScanRequest::new(&unit.source, cwd, Dialect::ASSEMBLER, Arc::default(), Arc::default())
     };
     let closure = settle(analyst.scans, &view, &request, cwd).map_err(|error| Refused::new(error.code(), error.to_string()))?;
     for directory in &request.assembler_dirs {

@@ -51,21 +51,8 @@ fn main() {
     let mut scanner = Scanner::new();
     // The first unit makes the headers known: it is part of every count, and the difference of two counts has none of it.
     for n in 0..=units {
-        let request = ScanRequest {
-            source: format!("unit{n}.c"),
-            cwd: "/p".to_owned(),
-            dialect: Dialect::GNU_C,
-            compiler: Compiler::Gcc,
-            search: Arc::clone(&search),
-            predefined: Arc::clone(&predefined),
-            command_macros: Vec::new(),
-            forced: Vec::new(),
-            assembler_dirs: Vec::new(),
-            embed_dirs: Vec::new(),
-            stand_ins: Vec::new(),
-            precompiles: false,
-            preprocessed: false,
-        };
+        let (search, predefined) = (Arc::clone(&search), Arc::clone(&predefined));
+        let request = ScanRequest::new(&format!("unit{n}.c"), "/p", Dialect::GNU_C, search, predefined);
         let closure = scanner.scan(&view, &request).expect("provable");
         assert_eq!(closure.files.len(), HEADERS + 1, "all headers are reached");
     }

@@ -62,6 +62,26 @@ pub struct ScanRequest {
 }
 
 impl ScanRequest {
+    /// A request by gcc's rules in which the command line says nothing: no macros, no files before the source, no other directories.
+    #[must_use]
+    pub fn new(source: &str, cwd: &str, dialect: Dialect, search: Arc<SearchList>, predefined: Arc<MacroTable>) -> ScanRequest {
+        ScanRequest {
+            source: source.to_owned(),
+            cwd: cwd.to_owned(),
+            dialect,
+            compiler: Compiler::Gcc,
+            search,
+            predefined,
+            command_macros: Vec::new(),
+            forced: Vec::new(),
+            assembler_dirs: Vec::new(),
+            embed_dirs: Vec::new(),
+            stand_ins: Vec::new(),
+            precompiles: false,
+            preprocessed: false,
+        }
+    }
+
     /// The lexical rules by which the unit's files are read: [`FileView::directives`](crate::FileView::directives) is asked with them.
     #[must_use]
     pub fn rules(&self) -> Dialect {

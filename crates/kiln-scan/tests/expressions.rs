@@ -100,21 +100,9 @@ fn by_scan(list: &[String]) -> Vec<(bool, bool)> {
         view.write(&format!("/w/n{i}.h"), b"");
     }
     view.write("/w/a.c", text.as_bytes());
-    let request = ScanRequest {
-        source: "a.c".to_owned(),
-        cwd: "/w".to_owned(),
-        dialect: Dialect::GNU_C,
-        compiler: Compiler::Gcc,
-        search: Arc::new(SearchList::assemble(&view, "/w", &SearchDirs::default(), Compiler::Gcc)),
-        predefined: Arc::new(MacroTable::parse(MACROS.as_bytes(), view.names())),
-        command_macros: Vec::new(),
-        forced: Vec::new(),
-        assembler_dirs: Vec::new(),
-        embed_dirs: Vec::new(),
-        stand_ins: Vec::new(),
-        precompiles: false,
-        preprocessed: false,
-    };
+    let search = Arc::new(SearchList::assemble(&view, "/w", &SearchDirs::default(), Compiler::Gcc));
+    let predefined = Arc::new(MacroTable::parse(MACROS.as_bytes(), view.names()));
+    let request = ScanRequest::new("a.c", "/w", Dialect::GNU_C, search, predefined);
     let closure = Scanner::new().scan(&view, &request).expect("provable");
     let mut reached = vec![(false, false); list.len()];
     for file in &closure.files[1..] {

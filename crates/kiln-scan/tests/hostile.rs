@@ -18,21 +18,9 @@ const DIALECTS: &[Dialect] = &[
 
 fn request(view: &MemoryView) -> ScanRequest {
     let dirs = SearchDirs { user: vec!["i".to_owned(), "j".to_owned()], ..SearchDirs::default() };
-    ScanRequest {
-        source: "a.c".to_owned(),
-        cwd: "/w".to_owned(),
-        dialect: Dialect::GNU_CXX,
-        compiler: Compiler::Gcc,
-        search: Arc::new(SearchList::assemble(view, "/w", &dirs, Compiler::Gcc)),
-        predefined: Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names())),
-        command_macros: Vec::new(),
-        forced: Vec::new(),
-        assembler_dirs: Vec::new(),
-        embed_dirs: Vec::new(),
-        stand_ins: Vec::new(),
-        precompiles: false,
-        preprocessed: false,
-    }
+    let search = Arc::new(SearchList::assemble(view, "/w", &dirs, Compiler::Gcc));
+    let predefined = Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names()));
+    ScanRequest::new("a.c", "/w", Dialect::GNU_CXX, search, predefined)
 }
 
 /// Reads and scans these bytes as a source that may include itself and two headers.

@@ -7,6 +7,9 @@ use kiln_proto::convert::{digest_from_wire, digest_to_wire};
 use kiln_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use kiln_proto::reapi::{self, BatchReadBlobsRequest, BatchUpdateBlobsRequest, FindMissingBlobsRequest, compressor};
 use kiln_rpc::Channel;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use tonic::{Code, Request, Status};
 
 /// Most bytes of blobs in one batch call: REAPI's usual 4 MiB message, less the framing of [`BATCH_BLOBS_MAX`] blobs.
@@ -23,6 +26,18 @@ const CHUNK_LEN: usize = 1 << 20;
 
 /// Largest message taken from another node: inline outputs and their framing.
 pub const MESSAGE_MAX: usize = 16 << 20;
+
+/// Reads a file from its start, piece by piece, whatever else its descriptor is used for: what [`BlobClient::write`] asks for.
+pub fn pieces(file: File) -> impl FnMut(usize) -> io::Result<Vec<u8>> + Send + 'static {
+    let mut offset = 0;
+    move |len| {
+        let mut piece = vec![0; len];
+        let count = file.read_at(&mut piece, offset)?;
+        piece.truncate(count);
+        offset += count as u64;
+        Ok(piece)
+    }
+}
 
 /// A blob to send.
 pub struct Outgoing {

@@ -17,13 +17,12 @@ use kiln_sandbox::{Limit, Rung, RungReport};
 use kiln_store::DiskStore;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tonic::{Code, Status};
 
-use crate::blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
+use crate::blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing, pieces};
 use crate::engine::{Engine, Job};
 use crate::executor::{CancelSwitch, ExecuteError, Executed, STDIN_PROPERTY, TERMINAL_PROPERTY};
 use crate::verdict::{Doubt, Verdict, judge_exit};
@@ -130,15 +129,7 @@ impl Cluster {
             client.update(batch).await?;
         }
         for digest in large {
-            let (file, mut offset) = (self.open(digest).await?, 0);
-            let read = move |len: usize| {
-                let mut buffer = vec![0; len];
-                let count = file.read_at(&mut buffer, offset)?;
-                buffer.truncate(count);
-                offset += count as u64;
-                Ok(buffer)
-            };
-            client.write(&digest, read).await?;
+            client.write(&digest, pieces(self.open(digest).await?)).await?;
         }
         remember(&self.sent, digests.iter().copied());
         Ok(())

@@ -17,7 +17,7 @@ mod service;
 mod verdict;
 mod worker;
 
-pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing};
+pub use blob_client::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, MESSAGE_MAX, Outgoing, pieces};
 pub use cluster::{Cluster, ClusterSettings};
 pub use engine::{Engine, Job};
 pub use executor::{

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::blob_client::{BATCH_BYTES_MAX, BlobClient, Outgoing};
+use crate::blob_client::{BATCH_BYTES_MAX, BlobClient, Outgoing, pieces};
 use crate::engine::Engine;
 use crate::fetch::{Fetcher, INSTANCE};
 use crate::host_root::Seen;
@@ -123,14 +123,6 @@ async fn send_blob(store: &DiskStore, client: &BlobClient, digest: Digest) -> Re
         client.update(vec![Outgoing { digest, bytes }]).await?;
         return Ok(());
     }
-    let mut offset = 0;
-    let read = move |len: usize| {
-        let mut buffer = vec![0; len];
-        let count = file.read_at(&mut buffer, offset)?;
-        buffer.truncate(count);
-        offset += count as u64;
-        Ok(buffer)
-    };
-    client.write(&digest, read).await?;
+    client.write(&digest, pieces(file)).await?;
     Ok(())
 }

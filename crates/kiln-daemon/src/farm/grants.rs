@@ -88,6 +88,8 @@ pub(crate) struct Farm {
     resting: Mutex<Resting>,
     sick: Mutex<Sick>,
     waiting: AtomicUsize,
+    /// Asked once: it reads the control groups' files each time.
+    cores: u32,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -111,6 +113,7 @@ impl Farm {
             resting: Mutex::default(),
             sick: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             tasks: Mutex::default(),
             settings,
         });
@@ -261,7 +264,7 @@ impl Farm {
             requests: vec![GrantRequest { action: unit.action_digest.to_string(), attempt, ..Default::default() }],
             wait_ms,
             backlog: u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
-            client_cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            client_cores: self.cores,
             avoid,
             batch: self.settings.batch,
             instance: super::INSTANCE.to_owned(),

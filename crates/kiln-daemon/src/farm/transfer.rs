@@ -2,7 +2,7 @@
 
 use kiln_cas::Digest;
 use kiln_proto::v1::Node;
-use kiln_worker::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, Outgoing, home};
+use kiln_worker::{BATCH_BLOBS_MAX, BATCH_BYTES_MAX, BlobClient, Outgoing, home, pieces};
 use rustc_hash::FxHashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -141,15 +141,7 @@ impl Farm {
         let bytes = match unit.blobs.get(digest) {
             Some(Source::File(path)) => {
                 let (fd, _) = open_regular(path).map_err(|error| TransferError::Changed(format!("{path}: {error}")))?;
-                let (file, mut offset) = (File::from(fd), 0);
-                let read = move |len: usize| {
-                    let mut buffer = vec![0; len];
-                    let count = file.read_at(&mut buffer, offset)?;
-                    buffer.truncate(count);
-                    offset += count as u64;
-                    Ok(buffer)
-                };
-                client.write(digest, read).await?
+                client.write(digest, pieces(File::from(fd))).await?
             }
             Some(Source::Memory(bytes)) => {
                 let (bytes, mut offset) = (Arc::clone(bytes), 0);
