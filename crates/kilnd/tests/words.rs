@@ -52,6 +52,22 @@ fn a_daemon_that_cannot_start_says_why_wherever_one_asks() {
 }
 
 #[test]
+fn a_build_without_a_place_for_links_runs_plainly_with_one_warning() {
+    let home = Home::with_programs(&[("gcc", "exit 3")]);
+    let none = home.write("none", "a file where a directory should be");
+    let run = |fallback: &str| {
+        let mut command = home.kilnd(&["cli", "run", "--", "gcc"]);
+        let output = command.env("KILN_DIR", &none).env("KILN_FALLBACK", fallback).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run("silent");
+    let warning = format!("kiln: no links to run with, compiling plainly: cannot make {}/links: ", none.display());
+    assert!(code == Some(3) && said.starts_with(&warning) && said.lines().count() == 1, "{code:?} {said}");
+    let (code, said) = run("fail");
+    assert!(code == Some(1) && said.contains("cannot make "), "{code:?} {said}");
+}
+
+#[test]
 fn a_build_runs_under_links_and_ends_as_it_ended() {
     let home = Home::with_programs(&[("gcc", "exit 0"), ("x86_64-linux-gnu-g++-99", "exit 0"), ("gcc-ar", "exit 0")]);
     let (code, said) =

@@ -14,10 +14,21 @@ use crate::exit::Exit;
 /// `kiln run`.
 ///
 /// # Errors
-/// There are no links to run with.
+/// The user wants builds to fail where kiln cannot help, and there are no links to run with.
 pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Exit> {
+    let dir = match links::run_dir() {
+        Ok(dir) => dir,
+        Err(error) if place::variable("KILN_FALLBACK").is_some_and(|fallback| fallback == "fail") => return Err(error),
+        Err(error) => {
+            // The build goes on as it would without kiln.
+            eprintln!("kiln: no links to run with, compiling plainly: {error:#}");
+            return Ok(match child::run(command, &[])? {
+                Ended::Ran(status) => child::end_as(status),
+                Ended::Not(exit) => exit,
+            });
+        }
+    };
     let asker = Asker::new();
-    let dir = links::run_dir()?;
     if let Err(error) = asker.ensure_daemon() {
         // The build goes on as it would without kiln.
         eprintln!("kiln: no daemon, compiling plainly: {error:#}");
