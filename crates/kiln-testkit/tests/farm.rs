@@ -11,6 +11,8 @@ mod egress;
 mod fresh;
 #[path = "farm/hostile.rs"]
 mod hostile;
+#[path = "farm/killed.rs"]
+mod killed;
 #[path = "farm/liar.rs"]
 mod liar;
 #[path = "farm/services.rs"]

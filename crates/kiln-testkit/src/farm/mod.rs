@@ -3,6 +3,7 @@
 mod layout;
 mod look;
 mod stranger;
+mod watch;
 
 pub use layout::Layout;
 
@@ -17,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use watch::Watch;
 
 /// In which a farm is up, however loaded the machine.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -35,7 +37,7 @@ struct Role {
     ending: bool,
 }
 
-/// A farm; everything of it ends when it is dropped.
+/// A farm; everything of it ends when it is dropped, or when the process that holds it is killed.
 #[derive(Debug)]
 pub struct TestFarm {
     dir: PathBuf,
@@ -43,6 +45,7 @@ pub struct TestFarm {
     layout: Layout,
     roles: BTreeMap<String, Role>,
     schedulers: String,
+    watch: Watch,
     /// Held while the farm stands: two farms at once on one machine take each other's time.
     _alone: Option<File>,
 }
@@ -86,7 +89,9 @@ impl TestFarm {
         let dir = tempfile::Builder::new().prefix("kiln-farm-").tempdir().expect("a temporary directory").keep();
         fs::create_dir(dir.join("s")).expect("a directory of sockets");
         fs::set_permissions(dir.join("s"), fs::Permissions::from_mode(0o700)).expect("a mode");
-        let mut farm = Self { dir, keep: false, layout, roles: BTreeMap::new(), schedulers: String::new(), _alone: alone };
+        let watch = Watch::over(&dir);
+        let (roles, schedulers) = (BTreeMap::new(), String::new());
+        let mut farm = Self { dir, keep: false, layout, roles, schedulers, watch, _alone: alone };
         farm.lay_out();
         let names: Vec<String> = farm.roles.keys().cloned().collect();
         for name in names {
@@ -380,6 +385,7 @@ impl Drop for TestFarm {
             self.end(&name);
         }
         self.end_rest();
+        self.watch.end();
         if self.keep || std::thread::panicking() {
             eprintln!("the farm's directory is kept: {}\n{}", self.dir.display(), self.logs());
         } else {
