@@ -19,6 +19,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, hello: &Hello, control: &Contro
         "explain" => explain(daemon, &args),
         "status" => status(daemon).await,
         "doctor" => doctor(daemon),
+        "settings" => to_json(&daemon.settings.configured),
         "slots" => json!({ "local": daemon.slots(), "farm": farm_slots(daemon).await }),
         "drain" => {
             daemon.drain.notify_one();

@@ -5,6 +5,7 @@ use kiln_sandbox::{Limits, Rung};
 use kiln_store::{DiskStore, ResultConfig, ResultStore, StoreConfig};
 use kiln_toolchain::DigestCache;
 use kiln_worker::{Executor, ExecutorConfig};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub idle_exit: Option<Duration>,
     /// kiln's version, for status.
     pub version: String,
+    /// What all of this was made from, as text by key of the configuration, for whoever asks.
+    pub configured: BTreeMap<String, String>,
 }
 
 /// A running daemon.

@@ -266,6 +266,12 @@ fn a_farm_in_one_process_comes_up_and_goes() {
     let names: Vec<&str> =
         status["farm"]["workers"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"w1") && names.contains(&"c1"), "{status:#}");
+    let said = |mut status: std::process::Command| String::from_utf8(status.output().unwrap().stdout).unwrap();
+    assert!(!said(home.kilnd(&["cli", "status"])).contains("settings"));
+    let mut later = home.kilnd(&["cli", "status"]);
+    later.env("KILN_DAEMON_SLOTS", "3");
+    let line = "settings: daemon.slots is not what the daemon was started with; kiln daemon restart takes what holds now\n";
+    assert!(said(later).ends_with(line));
     all.signal(Signal::TERM);
     assert_eq!(all.wait().code(), Some(0), "{:#?}", all.rest());
     assert!(sockets.iter().all(|socket| !socket.exists()));

@@ -59,6 +59,7 @@ impl World {
             rung: None,
             idle_exit: None,
             version: String::new(),
+            configured: std::collections::BTreeMap::new(),
         };
         let daemon = Daemon::new(settings, Identity::current()).expect("a daemon");
         World { dir, daemon }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::links;
 use super::place;
 use super::print;
+use super::stale;
 use super::talk;
 use super::talk::Asker;
-use crate::config::Settings;
 use crate::config::Sources;
 use crate::config::resolve;
 use crate::exit::Exit;
@@ -65,15 +65,15 @@ impl Report {
 pub(crate) fn doctor() -> anyhow::Result<Exit> {
     let asker = Asker::new();
     let mut report = Report::default();
-    let settings = configuration(&mut report);
+    configuration(&mut report);
     programs(&mut report);
     state(&mut report);
-    daemon(&mut report, &asker, settings.as_ref());
+    daemon(&mut report, &asker);
     print!("{}", report.text());
     Ok(report.exit())
 }
 
-fn configuration(report: &mut Report) -> Option<Settings> {
+fn configuration(report: &mut Report) {
     let sources = Sources::of_process(BTreeMap::new(), None);
     for line in sources.unknown_variables() {
         report.wrong(format!("environment: {line}"));
@@ -87,12 +87,8 @@ fn configuration(report: &mut Report) -> Option<Settings> {
             if let Err(error) = serving::dial(&settings, kiln_rpc::Role::User) {
                 report.wrong(format!("credentials towards the farm: {error:#}"));
             }
-            Some(settings)
         }
-        Err(error) => {
-            report.wrong(format!("configuration: {error}"));
-            None
-        }
+        Err(error) => report.wrong(format!("configuration: {error}")),
     }
 }
 
@@ -129,7 +125,7 @@ fn state(report: &mut Report) {
 /// Free disk under which builds soon meet its end.
 const FREE_MIN: u64 = 1 << 30;
 
-fn daemon(report: &mut Report, asker: &Asker, settings: Option<&Settings>) {
+fn daemon(report: &mut Report, asker: &Asker) {
     if let Err(error) = asker.ensure_daemon() {
         report.wrong(format!("daemon: {error:#}"));
         return;
@@ -139,7 +135,10 @@ fn daemon(report: &mut Report, asker: &Asker, settings: Option<&Settings>) {
             if let Ok(place) = asker.place() {
                 report.good(format!("daemon: runs at {}", place.socket().display()));
             }
-            read_answer(report, &answer, settings);
+            read_answer(report, &answer);
+            if let Some(line) = stale::line_of(asker) {
+                report.wrong(line);
+            }
         }
         Err(error) => report.wrong(format!("daemon: {error:#}")),
     }
@@ -148,7 +147,7 @@ fn daemon(report: &mut Report, asker: &Asker, settings: Option<&Settings>) {
     }
 }
 
-fn read_answer(report: &mut Report, answer: &Value, settings: Option<&Settings>) {
+fn read_answer(report: &mut Report, answer: &Value) {
     let list = |path: &str| -> Vec<String> {
         let items = answer.pointer(path).and_then(Value::as_array);
         items.map(|items| items.iter().filter_map(Value::as_str).map(print::plain).collect()).unwrap_or_default()
@@ -166,10 +165,7 @@ fn read_answer(report: &mut Report, answer: &Value, settings: Option<&Settings>)
     match answer.get("farm_error").and_then(Value::as_str).map(print::plain) {
         Some(error) => report.wrong(format!("farm: not reached: {error}")),
         None if farm => report.good("farm: reached"),
-        None => match settings.is_some_and(|settings| !settings.farm.schedulers.is_empty()) {
-            true => report.wrong("farm: the daemon was started without it; kiln daemon restart"),
-            false => report.weak("farm: none configured ([farm] schedulers); everything compiles here"),
-        },
+        None => report.weak("farm: none configured ([farm] schedulers); everything compiles here"),
     }
 }
 
@@ -181,7 +177,7 @@ mod tests {
     #[track_caller]
     fn check(answer: &Value, expect: &str, exit: Exit) {
         let mut report = Report::default();
-        read_answer(&mut report, answer, None);
+        read_answer(&mut report, answer);
         assert_eq!((report.text().as_str(), report.exit()), (expect, exit));
     }
 

@@ -11,6 +11,7 @@ mod print;
 mod run;
 mod show;
 mod slots;
+mod stale;
 mod stats;
 mod status;
 mod talk;

@@ -7,6 +7,7 @@ use super::child;
 use super::child::Ended;
 use super::links;
 use super::place;
+use super::stale;
 use super::stats::Stats;
 use super::talk::Asker;
 use crate::exit::Exit;
@@ -32,6 +33,9 @@ pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Exit> {
     if let Err(error) = asker.ensure_daemon() {
         // The build goes on as it would without kiln.
         eprintln!("kiln: no daemon, compiling plainly: {error:#}");
+    }
+    if let Some(line) = stale::line_of(&asker) {
+        eprintln!("kiln: {line}");
     }
     let before = counters(&asker);
     let begin = Instant::now();

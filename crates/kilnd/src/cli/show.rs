@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::print;
+use super::stale;
 use super::stats::Stats;
 use super::talk;
 use super::talk::Asker;
@@ -46,7 +47,10 @@ pub(crate) fn status(json: bool) -> anyhow::Result<Exit> {
     if json {
         out_json(&answer)
     } else {
-        out(&super::status::text(&answer))
+        out(&super::status::text(&answer));
+        if let Some(line) = stale::line_of(&asker) {
+            out(&format!("{line}\n"));
+        }
     }
     Ok(Exit::Success)
 }

@@ -25,6 +25,19 @@ pub(crate) struct Settings {
     pub(crate) tls: TlsSettings,
     pub(crate) auth: AuthSettings,
     pub(crate) log: LogSettings,
+    /// What a daemon goes by, as text by key.
+    pub(crate) of_daemon: BTreeMap<String, String>,
+}
+
+/// Sections that a daemon reads.
+const DAEMON_SECTIONS: [&str; 5] = ["farm", "client", "daemon", "tls", "auth"];
+
+/// A key of these sections that every build says anew.
+const OF_BUILD: &str = "client.fallback";
+
+fn of_daemon(values: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let is_read = |key: &str| key != OF_BUILD && key.split_once('.').is_some_and(|(section, _)| DAEMON_SECTIONS.contains(&section));
+    values.iter().filter(|(key, _)| is_read(key)).map(|(key, value)| (key.clone(), value.to_string())).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -153,6 +166,7 @@ impl Settings {
     pub(crate) fn from_values(values: &BTreeMap<String, Value>, state: PathBuf) -> Settings {
         let from = Values(values);
         Settings {
+            of_daemon: of_daemon(values),
             farm: FarmSettings {
                 schedulers: from.addresses("farm.schedulers"),
                 caches: from.addresses("farm.caches"),

@@ -1,5 +1,6 @@
 //! Text to typed values, by kind. Knows no key and no file.
 
+use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,25 @@ pub(crate) enum Value {
     Time(Duration),
     Count(u64),
     Bool(bool),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn list<T: ToString>(items: &[T]) -> String {
+            items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+        }
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Path(path) => write!(f, "{}", path.as_deref().unwrap_or(Path::new("")).display()),
+            Value::Addresses(addresses) => f.write_str(&list(addresses)),
+            Value::Address(address) => f.write_str(&list(address.as_slice())),
+            Value::Networks(networks) => f.write_str(&list(networks)),
+            Value::Names(names) => f.write_str(&list(names)),
+            Value::Size(number) | Value::Count(number) => write!(f, "{number}"),
+            Value::Time(time) => write!(f, "{} ms", time.as_millis()),
+            Value::Bool(truth) => write!(f, "{truth}"),
+        }
+    }
 }
 
 /// A value as written: a list stands apart from a text, for only some kinds take one.

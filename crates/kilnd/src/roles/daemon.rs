@@ -61,6 +61,7 @@ pub(crate) async fn serve(running: &Running, farm: Option<FarmSettings>) -> anyh
         rung: None,
         idle_exit: Some(configured.idle_exit).filter(|limit| !limit.is_zero()),
         version: VERSION.to_owned(),
+        configured: running.settings.of_daemon.clone(),
     };
     let (socket, ready_fd) = (place.socket(), running.ready_fd);
     let ready = move || {
