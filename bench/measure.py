@@ -5,7 +5,6 @@ import datetime
 import importlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -46,10 +45,10 @@ def commit():
     return done.stdout.strip() + ("-dirty" if dirty.strip() else "")
 
 
-def measured(family):
+def measured(family, whole):
     """Results of one family; what a family could not do at all is one of its errors."""
     results = common.Results(family)
-    start, own, all_of = time.monotonic(), spent(), busy()
+    start, own, all_of = time.monotonic(), whole.cpu_s(), busy()
     try:
         importlib.import_module(f"family_{family}").measure(results)
     except common.Ended as error:
@@ -61,16 +60,10 @@ def measured(family):
         results.error("all", "bench", f"{error.__class__.__name__}: {error}")
     finally:
         common.stop_all()
-    seconds, own, all_of = time.monotonic() - start, spent() - own, busy() - all_of
+    seconds, own, all_of = time.monotonic() - start, whole.cpu_s() - own, busy() - all_of
     results.run = {"commit": commit(), "date": f"{datetime.date.today():%Y-%m-%d}", "seconds": round(seconds), "cpu_seconds": round(own),
                    "others": round(max(0.0, all_of - own) / seconds / os.cpu_count(), 3), "full": common.FULL}
     return results
-
-
-def spent():
-    """CPU seconds of the bench and all that it started and that has ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def busy():
@@ -115,7 +108,7 @@ def main():
     latest = os.path.join(common.RESULTS, "latest.json")
     today = os.path.join(common.RESULTS, f"{datetime.date.today():%Y-%m-%d}-{common.machine()['name']}.json")
     signal.signal(signal.SIGTERM, end)
-    start = time.monotonic()
+    start, whole = time.monotonic(), common.Whole()
     try:
         if set(wanted) - SOURCELESS:
             fetch()
@@ -123,7 +116,7 @@ def main():
         head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
         for number, family in enumerate(wanted):
             print(f"== {family} ({number + 1} of {len(wanted)}); {elapsed(start)} since the start", flush=True)
-            found = measured(family)
+            found = measured(family, whole)
             for path in (today, latest):
                 save(path, replace_family({**load(path), **head}, found))
             print(f"   {family}: {elapsed(time.monotonic() - found.run['seconds'])}, {found.run['cpu_seconds']} s of CPU, {len(found.records)} records, "
@@ -132,6 +125,7 @@ def main():
                 sys.exit(1)
     finally:
         common.stop_all()
+        whole.end()
         if own:
             shutil.rmtree(os.environ["KILN_BENCH_WORK"], ignore_errors=True)
 
