@@ -30,7 +30,10 @@ pub(crate) fn among(hosts: &[&str], name: &str, limit: Duration, body: impl FnOn
 #[track_caller]
 fn command(words: &str) {
     let mut words = words.split(' ');
-    let _ = run(Command::new(words.next().unwrap_or_default()).args(words), SOON).ok();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    // An ordinary user has no tc and no iptables in PATH.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let _ = run(command.args(words).env("PATH", format!("{path}:/usr/sbin:/sbin")), SOON).ok();
 }
 
 /// The bridge, and a host for each name.
