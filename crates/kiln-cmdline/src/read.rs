@@ -83,6 +83,9 @@ pub(crate) struct Driver<'a> {
 impl Driver<'_> {
     /// Reads a command of one source, response files expanded.
     pub(crate) fn read(&self, args: Vec<String>) -> Result<Invocation, Refusal> {
+        if self.family == Family::Gcc && response::is_too_long_for_gcc(&args) {
+            return Err(Refusal::new(Reason::TooLong, "gcc hands no more than 128 KiB of options on to its compiler"));
+        }
         let mut state = State::new(self.family);
         for word in Words::new(Names::Driver(self.family), &args) {
             state.word(word);

@@ -107,7 +107,7 @@ reasons! {
     MissingValue = "missing-value", 7;
     /// An option that may not be combined with the others, or that the compiler rejects.
     BadCombination = "bad-combination", 7;
-    /// The command line is larger than kiln reads.
+    /// The command line is larger than kiln reads, or than gcc can hand on to its own compiler.
     TooLong = "too-long", 1;
     /// An option that is in no table: it may write any file.
     UnknownOption = "unknown-option", 5;

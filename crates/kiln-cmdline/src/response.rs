@@ -11,6 +11,18 @@ const DEPTH_MAX: usize = 16;
 /// Bytes of all arguments after expansion: 8 times the 2 MiB a command line may have on Linux.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of one argument or variable of a new process, its end included (Linux: 32 pages).
+const STRING_MAX: usize = 32 * 4096;
+
+/// Whether gcc's driver cannot start its compiler: it hands all options on in one variable, `COLLECT_GCC_OPTIONS='-D' 'X' '-I' 'dir' ...`,
+/// a blank and four quotes to each of those counted here. Builds reach the limit by macros and directories; others are so few that the
+/// compiler itself shall say it.
+pub(crate) fn is_too_long_for_gcc(args: &[String]) -> bool {
+    let counted = |arg: &&String| arg.len() > 2 && ["-D", "-U", "-I"].iter().any(|name| arg.starts_with(name));
+    let bytes: usize = args.iter().filter(counted).map(|arg| arg.len() + "'' '' ".len()).sum();
+    bytes + "COLLECT_GCC_OPTIONS=".len() > STRING_MAX
+}
+
 /// The arguments after expansion, and the files that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Expanded {

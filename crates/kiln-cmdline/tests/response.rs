@@ -2,6 +2,7 @@
 
 mod support;
 
+use kiln_cmdline::Reason;
 use support::{CLANG_14, CLANG_19, Compiler, GCC, Random, TempDir};
 
 /// Runs the preprocessor over a source that shows each macro. Both runs see the same arguments, or the model is wrong.
@@ -64,4 +65,24 @@ fn random_quoting_is_the_compilers_own() {
         read += usize::from(check([GCC, CLANG_14, CLANG_19][round % 3], &text));
     }
     assert!(read > 20, "only {read} of 120 response files were read");
+}
+
+/// gcc cannot start its own compiler with these macros, and says so here; clang needs no second process.
+#[test]
+fn more_macros_than_gcc_can_hand_on_are_refused() {
+    let check = |compiler: Compiler, macros: usize, reason: Option<Reason>| {
+        let dir = TempDir::new("macros");
+        dir.write("q.c", "int q;\n");
+        // 12 bytes each, and six more between quotes.
+        dir.write("file", &(0..macros).map(|number| format!("-DM{number:06}=10\n")).collect::<String>());
+        let args = ["-c", "q.c", "@file"].map(str::to_owned);
+        assert_eq!(compiler.read(&args, dir.path()).err().map(|refusal| refusal.reason), reason, "{macros}");
+        let ran = compiler.run(&args, dir.path());
+        assert_eq!(ran.status.success(), reason.is_none(), "{macros}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    let most = (32 * 4096) / 18;
+    check(GCC, most - 10, None);
+    check(GCC, most, Some(Reason::TooLong));
+    check(GCC, 50_000, Some(Reason::TooLong));
+    check(CLANG_19, 50_000, None);
 }
