@@ -1,0 +1,5 @@
+#include <h.h>
+.globl e
+e: .long H
+ .text
+ nop
