@@ -35,6 +35,7 @@ pub const ENTRIES: &[(&str, Entry)] = &[
     ("sandbox", kiln_sandbox::fuzzing::messages),
     ("scan", scan),
     ("specs", specs),
+    ("toolchain", toolchain),
 ];
 
 const FAMILIES: [Family; 2] = [Family::Gcc, Family::Clang];
@@ -70,6 +71,20 @@ fn cmdline(bytes: &[u8]) {
 /// A response file.
 fn response(bytes: &[u8]) {
     read(&[b"-c".to_vec(), b"@f".to_vec()], Some(bytes));
+}
+
+/// What an earlier daemon kept of its compilers: digests, a toolchain, an answer. What reads is written the same again.
+fn toolchain(bytes: &[u8]) {
+    let _ = kiln_toolchain::DigestCache::decode(bytes);
+    if let Ok(toolchain) = kiln_toolchain::Toolchain::decode(bytes) {
+        let again =
+            kiln_toolchain::Toolchain::decode(&toolchain.encode().expect("what was read is text")).expect("what was written");
+        assert_eq!((again.id, &again.entries), (toolchain.id, &toolchain.entries));
+    }
+    if let Ok(answer) = kiln_toolchain::Builtins::decode(bytes) {
+        let again = kiln_toolchain::Builtins::decode(&answer.encode().expect("what was read is text"));
+        assert_eq!(again.ok(), Some(answer));
+    }
 }
 
 /// A specs file.

@@ -78,6 +78,7 @@ async fn status(daemon: &Daemon) -> Value {
         "requests_active": daemon.active.load(std::sync::atomic::Ordering::SeqCst).saturating_sub(1),
         "heavy_slots": { "used": daemon.heavy.used(), "capacity": daemon.heavy.capacity() },
         "remembered": { "directories": directories, "files": files },
+        "compilers": daemon.toolchains.effort(),
         "sandbox": sandbox(daemon),
         "store": { "bytes": daemon.local.store.stats().bytes, "max_bytes": daemon.local.store.max_bytes() },
         "toolchains": toolchains(daemon),

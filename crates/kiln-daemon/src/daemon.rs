@@ -3,7 +3,6 @@
 use kiln_frame::{Identity, Place};
 use kiln_sandbox::{Limits, Rung};
 use kiln_store::{DiskStore, ResultConfig, ResultStore, StoreConfig};
-use kiln_toolchain::DigestCache;
 use kiln_worker::{Executor, ExecutorConfig};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +18,7 @@ use crate::farm::{Farm, FarmSettings};
 use crate::files::Files;
 use crate::inputs::Scans;
 use crate::journal::Journal;
+use crate::kept::Kept;
 use crate::local::Local;
 use crate::precompiled::Precompiled;
 use crate::root::Bases;
@@ -26,7 +26,7 @@ use crate::slots::{Gate, Holders};
 use crate::stats::Counters;
 use crate::toolchains::Toolchains;
 
-/// How often counters and digests are saved, and stores tidied.
+/// How often counters and what is known of compilers are saved, and stores tidied.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Longest wait for requests in flight when the daemon goes.
@@ -123,11 +123,13 @@ impl Daemon {
             Some(farm) => Some(Farm::start(farm.clone(), client_id(&identity))?),
             None => None,
         };
+        let view = identity.hash(&[]);
+        let kept = Kept::new(settings.dir.join("compilers"), view, &settings.version);
         Ok(Daemon {
             identity,
             files: Files::new(),
             scans: Scans::new(),
-            toolchains: Toolchains::new(DigestCache::load(&settings.dir.join("digests"))),
+            toolchains: Toolchains::new(kept, view),
             bases: Bases::default(),
             precompiled: Precompiled::new(settings.dir.join("precompiled")),
             local: Local { store, results, executor, no_executor },
@@ -153,7 +155,7 @@ impl Daemon {
 
     fn save(&self) {
         self.counters.save(&self.settings.dir.join("stats.json"));
-        self.toolchains.save(&self.settings.dir.join("digests"));
+        self.toolchains.save();
     }
 }
 

@@ -17,6 +17,7 @@ mod farm;
 mod files;
 mod inputs;
 mod journal;
+mod kept;
 mod listen;
 mod local;
 mod precompiled;

@@ -1,15 +1,18 @@
-//! Toolchains and what they say of themselves, remembered while they are current. Blocks; does not know what is compiled.
+//! Toolchains and what they say of themselves, remembered while they are current, and kept for the next daemon. Blocks; does not know what is compiled.
 
 use kiln_cmdline::Invocation;
 use kiln_scan::Names;
 use kiln_toolchain::{Builtins, DigestCache, LookupEnv, Native, Toolchain, ToolchainError};
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::analyse::absolute;
 use crate::files::Epoch;
+use crate::kept::Kept;
 
 /// Most toolchains remembered: a build uses a handful of drivers, each in a few ways (`-m32`, `--sysroot=`).
 const TOOLCHAINS_MAX: usize = 256;
@@ -89,23 +92,50 @@ pub(crate) struct Asked {
     pub(crate) macros: Arc<kiln_scan::MacroTable>,
 }
 
+/// What a daemon has spent on knowing its compilers.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Effort {
+    /// Toolchains that were looked for, and answers that were asked of a compiler.
+    asked: AtomicU64,
+    /// Those that an earlier daemon had found, and that still hold.
+    recalled: AtomicU64,
+    /// Bytes of compilers' files read for their digests.
+    hashed_bytes: AtomicU64,
+}
+
 /// All toolchains a daemon has met.
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<ToolchainKey, Slot<Known>>>,
     builtins: Mutex<HashMap<BuiltinsKey, Slot<Arc<Asked>>>>,
     natives: Mutex<HashMap<OptionsKey, Slot<Resolved>>>,
     hidden: Mutex<HashMap<OptionsKey, Slot<Revealed>>>,
-    digests: Mutex<DigestCache>,
+    /// `None` until a toolchain has to be looked for.
+    digests: Mutex<Option<DigestCache>>,
+    kept: Kept,
+    /// This daemon's view, in which paths mean what they mean.
+    view: u64,
+    effort: Effort,
+}
+
+/// What kind of value a key in [`Kept`] stands for.
+#[derive(Clone, Copy, Serialize)]
+enum Kind {
+    Digests,
+    Toolchain,
+    Answer,
 }
 
 impl Toolchains {
-    pub(crate) fn new(digests: DigestCache) -> Toolchains {
+    pub(crate) fn new(kept: Kept, view: u64) -> Toolchains {
         Toolchains {
             known: Mutex::default(),
             builtins: Mutex::default(),
             natives: Mutex::default(),
             hidden: Mutex::default(),
-            digests: Mutex::new(digests),
+            digests: Mutex::default(),
+            kept,
+            view,
+            effort: Effort::default(),
         }
     }
 
@@ -137,10 +167,40 @@ impl Toolchains {
                 _ => {}
             }
         }
-        let found = Toolchain::discover(driver, env, &mut lock(&self.digests));
-        let answer = found.map(Arc::new).map_err(Arc::new);
+        let answer = self.find(driver, env).map(Arc::new).map_err(Arc::new);
         *slot = Some(Known { answer: answer.clone(), checked: now, failed_at: Instant::now() });
         answer
+    }
+
+    /// The toolchain as an earlier daemon found it, if it still stands, or found anew.
+    fn find(&self, driver: &Path, env: &LookupEnv) -> Result<Toolchain, ToolchainError> {
+        let key = self.key(Kind::Toolchain, (driver, env));
+        let kept = key.as_ref().and_then(|key| Toolchain::decode(&self.kept.get(key)?).ok());
+        let is_asked_for = |kept: &Toolchain| kept.driver == driver && kept.lookup_env() == env && kept.is_current();
+        if let Some(kept) = kept.filter(is_asked_for) {
+            self.effort.recalled.fetch_add(1, Ordering::Relaxed);
+            return Ok(kept);
+        }
+        let mut digests = lock(&self.digests);
+        let digests = digests.get_or_insert_with(|| {
+            let kept = self.key(Kind::Digests, ()).and_then(|key| DigestCache::decode(&self.kept.get(&key)?).ok());
+            kept.unwrap_or_default()
+        });
+        let before = digests.hashed_bytes();
+        let found = Toolchain::discover(driver, env, digests);
+        self.effort.asked.fetch_add(1, Ordering::Relaxed);
+        self.effort.hashed_bytes.fetch_add(digests.hashed_bytes() - before, Ordering::Relaxed);
+        let found = found?;
+        if let (Some(key), true) = (key, found.is_lasting())
+            && let Ok(bytes) = found.encode()
+        {
+            self.kept.put(key, bytes);
+        }
+        Ok(found)
+    }
+
+    fn key(&self, kind: Kind, of: impl Serialize) -> Option<Vec<u8>> {
+        postcard::to_stdvec(&(self.view, kind, of)).ok()
     }
 
     /// What the compiler says of its directories and macros under this invocation's options.
@@ -171,9 +231,7 @@ impl Toolchains {
         if let Some(asked) = slot.as_ref().filter(|asked| asked.builtins.is_current()) {
             return Ok(Arc::clone(asked));
         }
-        let mut env: Vec<(String, String)> = key.env;
-        env.push(("PATH".to_owned(), toolchain.search_path.clone()));
-        let builtins = kiln_toolchain::query_builtins(toolchain, key.language, &unit.probe_args, &env, cwd)?;
+        let builtins = self.answer(toolchain, key, cwd)?;
         let defined: Vec<&str> = builtins.operators.clone();
         let absent: Vec<&str> = HEADER_OPERATORS.into_iter().filter(|name| !defined.contains(name)).collect();
         let macros = kiln_scan::MacroTable::parse(&builtins.macros, names).with_operators(&defined, &absent, names);
@@ -181,6 +239,29 @@ impl Toolchains {
         let asked = Arc::new(Asked { builtins, macros });
         *slot = Some(Arc::clone(&asked));
         Ok(asked)
+    }
+
+    /// The compiler's answer as an earlier daemon got it, if it still holds, or asked anew.
+    fn answer(&self, toolchain: &Toolchain, key: BuiltinsKey, cwd: &Path) -> Result<Builtins, ToolchainError> {
+        // What depends on a working directory, or on a file of the user's that no stamp vouches for, is not worth a check.
+        let lasts = key.cwd.is_none() && toolchain.is_lasting() && !key.probe_args.iter().any(|arg| names_users_file(arg));
+        let identity = (key.toolchain.hash, &key.driver, key.language, &key.probe_args, &key.env);
+        let kept_as = lasts.then(|| self.key(Kind::Answer, identity)).flatten();
+        let kept = kept_as.as_ref().and_then(|key| Builtins::decode(&self.kept.get(key)?).ok());
+        if let Some(kept) = kept.filter(Builtins::is_current) {
+            self.effort.recalled.fetch_add(1, Ordering::Relaxed);
+            return Ok(kept);
+        }
+        let mut env = key.env.clone();
+        env.push(("PATH".to_owned(), toolchain.search_path.clone()));
+        let builtins = kiln_toolchain::query_builtins(toolchain, key.language, &key.probe_args, &env, cwd)?;
+        self.effort.asked.fetch_add(1, Ordering::Relaxed);
+        if let Some(key) = kept_as
+            && let Ok(bytes) = builtins.encode()
+        {
+            self.kept.put(key, bytes);
+        }
+        Ok(builtins)
     }
 
     /// What `native` means under this invocation's options. The processor does not change under a daemon.
@@ -221,11 +302,18 @@ impl Toolchains {
         found.collect()
     }
 
-    /// Saves what is known of files' digests, so that the next daemon need not read them.
-    pub(crate) fn save(&self, path: &Path) {
-        if let Err(error) = lock(&self.digests).save(path) {
-            tracing::warn!("digests not saved: {error}");
+    /// What was spent so far.
+    pub(crate) fn effort(&self) -> &Effort {
+        &self.effort
+    }
+
+    /// Saves what is known, so that the next daemon need neither read nor ask.
+    pub(crate) fn save(&self) {
+        let learned = lock(&self.digests).as_mut().and_then(|digests| digests.encode().ok()?);
+        if let (Some(bytes), Some(key)) = (learned, self.key(Kind::Digests, ())) {
+            self.kept.put(key, bytes);
         }
+        self.kept.save();
     }
 }
 
@@ -237,6 +325,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn names_relative_path(argument: &str) -> bool {
     let value = argument.split_once('=').map_or(argument, |(_, value)| value);
     value.contains('/') && !value.starts_with('/')
+}
+
+/// Whether an option names a file of the user's own that decides what the compiler answers.
+fn names_users_file(argument: &str) -> bool {
+    argument.contains("specs") || argument.contains("config") || argument.starts_with('@')
 }
 
 fn matters_to_probe(name: &str) -> bool {

@@ -13,6 +13,8 @@ mod fresh;
 mod hostile;
 #[path = "farm/killed.rs"]
 mod killed;
+#[path = "farm/kept.rs"]
+mod kept;
 #[path = "farm/liar.rs"]
 mod liar;
 #[path = "farm/services.rs"]

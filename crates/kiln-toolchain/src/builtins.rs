@@ -2,13 +2,16 @@
 
 use crate::depfile::parse_depfile;
 use crate::identify::line_after;
+use crate::record::{self, RecordError};
 use crate::run::{Answer, INPUT_MAX, QUESTION_TIME_MAX, Question};
-use crate::{Toolchain, ToolchainError};
+use crate::{FileStamp, Toolchain, ToolchainError};
+use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Operators of `#if` that compilers have or lack.
-const OPERATORS: [&str; 13] = [
+pub(crate) const OPERATORS: [&str; 13] = [
     "__has_include",
     "__has_include_next",
     "__has_embed",
@@ -29,7 +32,7 @@ const MARK: &str = "__kiln_has_";
 const RULE: &str = "kiln-inputs";
 
 /// What a compiler has built in for one language under one set of options.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builtins {
     /// Directories searched for `#include "x.h"` only (`-iquote`), in order, as the compiler spells them.
     pub quote_dirs: Vec<String>,
@@ -43,13 +46,16 @@ pub struct Builtins {
     /// They have to be in every root: gcc fails a unit when none of [`Builtins::include_dirs`] is there to search for them.
     pub preincluded: Vec<String>,
     /// The `#if` operators it knows (`__has_include`, `__has_feature`...), sorted.
+    #[serde(with = "record::operators")]
     pub operators: Vec<&'static str>,
     cwd: PathBuf,
     identities: Vec<Option<(u64, u64)>>,
+    /// Of [`Builtins::preincluded`], whose macros are among the predefined; `None` for one that had not settled.
+    stamps: Vec<Option<FileStamp>>,
 }
 
 /// One directory of the search list.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IncludeDir {
     /// As the compiler spells it; relative to its working directory when not absolute.
     pub path: String,
@@ -59,10 +65,36 @@ pub struct IncludeDir {
 
 impl Builtins {
     /// Whether the search list would still be the same: no directory of it has gone or become another (the compiler drops
-    /// one that is the same as an earlier one), no missing one has come. Headers are not looked at.
+    /// one that is the same as an earlier one), no missing one has come; and the macros, none of the headers that the compiler
+    /// includes by itself having changed. No other header is looked at.
     pub fn is_current(&self) -> bool {
         self.identities == identities(&self.cwd, &self.quote_dirs, &self.include_dirs, &self.missing_dirs)
+            && self.preincluded.len() == self.stamps.len()
+            && self.preincluded.iter().zip(&self.stamps).all(|(path, stamp)| stamp.is_some() && *stamp == stamp_of(&self.cwd, path))
     }
+
+    /// As bytes, for [`Builtins::decode`].
+    ///
+    /// # Errors
+    /// When the working directory is not UTF-8.
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        Ok(postcard::to_stdvec(self)?)
+    }
+
+    /// What [`Builtins::encode`] wrote. Nothing is looked at: ask [`Builtins::is_current`] before it is used.
+    ///
+    /// # Errors
+    /// When the bytes are anything else.
+    pub fn decode(bytes: &[u8]) -> Result<Builtins, RecordError> {
+        match postcard::take_from_bytes(bytes)? {
+            (builtins, []) => Ok(builtins),
+            _ => Err(RecordError::Inconsistent),
+        }
+    }
+}
+
+fn stamp_of(cwd: &Path, path: &str) -> Option<FileStamp> {
+    std::fs::metadata(cwd.join(path)).ok().map(|metadata| FileStamp::of(&metadata))
 }
 
 fn identities(cwd: &Path, quote: &[String], include: &[IncludeDir], missing: &[String]) -> Vec<Option<(u64, u64)>> {
@@ -90,6 +122,7 @@ pub fn query_builtins(
         input.push_str(&format!("#ifdef {operator}\n#define {MARK}{operator} 1\n#endif\n"));
     }
     let own = ["-E", "-dM", "-v", "-MD", "-MT", RULE, "-MF", "/dev/stderr", "-x", language, "-"];
+    let started = SystemTime::now();
     let (answer, question) = ask(tc, probe_args, &own, input.as_bytes(), env, cwd)?;
     let unreadable = |why: &str| ToolchainError::Probe { driver: tc.driver.clone(), args: question.clone(), why: why.into() };
     let text = String::from_utf8(answer.stderr).map_err(|_| unreadable("its answer is not UTF-8"))?;
@@ -109,8 +142,10 @@ pub fn query_builtins(
     }
     operators.sort_unstable();
     let identities = identities(cwd, &quote_dirs, &include_dirs, &missing_dirs);
+    let settled = |path: &String| stamp_of(cwd, path).filter(|stamp| stamp.is_settled_at(started));
+    let stamps = preincluded.iter().map(settled).collect();
     let cwd = cwd.to_owned();
-    Ok(Builtins { quote_dirs, include_dirs, missing_dirs, macros, preincluded, operators, cwd, identities })
+    Ok(Builtins { quote_dirs, include_dirs, missing_dirs, macros, preincluded, operators, cwd, identities, stamps })
 }
 
 /// Asks for the values of `#if` operators with arguments (`__has_feature(cxx_rtti)`, `__has_cpp_attribute(gnu::unused)`), in the

@@ -1,12 +1,14 @@
-//! Digests of files remembered by identity and times, on disk between runs. Knows nothing of what the files mean.
+//! Digests of files remembered by identity and times. Knows nothing of what the files mean, nor where it is kept between runs.
 
-use crate::ToolchainError;
+use crate::record::RecordError;
+use crate::{ToolchainError, record};
 use kiln_cas::{Digest, Hasher};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Most files remembered: 65,536, a hundred toolchains of some hundred files with room to spare; 5.5 MiB on disk.
@@ -21,11 +23,8 @@ const COARSE_TICK_NS: i128 = 2_000_000_000;
 /// How often a file that changes while it is read is read again.
 const READ_ATTEMPTS: usize = 3;
 
-const MAGIC: &[u8; 16] = b"kiln-digests 1\n\0";
-const RECORD_SIZE: usize = 8 * 3 + 16 * 2 + 32;
-
 /// A file's identity and times: while they stay, and had settled, its content stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     /// Device number.
     pub dev: u64,
@@ -64,16 +63,6 @@ impl FileStamp {
     }
 }
 
-/// Why a cache file could not be written. Reading never fails: what cannot be read is forgotten.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
-pub struct CacheError {
-    /// The file.
-    pub path: PathBuf,
-    /// The system's answer.
-    pub source: std::io::Error,
-}
-
 /// What a file's content is, and whether its stamp vouches for it from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Read1 {
@@ -83,11 +72,21 @@ pub(crate) struct Read1 {
     pub(crate) settled: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Record {
     stamp: FileStamp,
+    #[serde(with = "record::digest")]
     digest: Digest,
+    /// Whether another process may rely on it. Only such are written.
+    #[serde(skip, default = "yes")]
+    lasting: bool,
+    /// Whether this process had need of it.
+    #[serde(skip)]
     used: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Digests by (device, inode, size, both times). An entry is made only when the times had settled before the read that made it.
@@ -104,38 +103,29 @@ impl DigestCache {
         DigestCache::default()
     }
 
-    /// What `path` holds; empty when there is no such file, or it is damaged, foreign or of another version.
-    pub fn load(path: &Path) -> DigestCache {
-        let mut bytes = Vec::new();
-        let limit = (DIGESTS_MAX * RECORD_SIZE + MAGIC.len() + 32 + 1) as u64;
-        match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-            Ok(_) => DigestCache { records: decode(&bytes).unwrap_or_default(), changed: false, hashed_bytes: 0 },
-            Err(_) => DigestCache::new(),
-        }
-    }
-
-    /// Writes the cache to `path` if it learned anything: aside first, then renamed over it.
+    /// What [`DigestCache::encode`] wrote.
     ///
     /// # Errors
-    /// When the file cannot be written; the old one then stays.
-    pub fn save(&mut self, path: &Path) -> Result<(), CacheError> {
-        if !self.changed {
-            return Ok(());
+    /// When the bytes are anything else.
+    pub fn decode(bytes: &[u8]) -> Result<DigestCache, RecordError> {
+        let (records, rest) = postcard::take_from_bytes::<Vec<Record>>(bytes)?;
+        if !rest.is_empty() || records.len() > DIGESTS_MAX {
+            return Err(RecordError::Inconsistent);
         }
-        let aside = path.with_extension(format!("{}.tmp", std::process::id()));
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&aside)?;
-            file.write_all(&encode(&self.records))?;
-            file.sync_all()?;
-            std::fs::rename(&aside, path)
-        };
-        let result = write();
-        if let Err(source) = result {
-            std::fs::remove_file(&aside).ok();
-            return Err(CacheError { path: path.to_owned(), source });
+        let records = records.into_iter().map(|record| ((record.stamp.dev, record.stamp.ino), record)).collect();
+        Ok(DigestCache { records, ..DigestCache::default() })
+    }
+
+    /// What may be relied on by another process, as bytes, if anything was learned since the last call.
+    ///
+    /// # Errors
+    /// None is known.
+    pub fn encode(&mut self) -> Result<Option<Vec<u8>>, RecordError> {
+        if !std::mem::take(&mut self.changed) {
+            return Ok(None);
         }
-        self.changed = false;
-        Ok(())
+        let lasting: Vec<&Record> = self.records.values().filter(|record| record.lasting).collect();
+        Ok(Some(postcard::to_stdvec(&lasting)?))
     }
 
     /// Bytes read and hashed so far; what was remembered costs none.
@@ -185,7 +175,7 @@ impl DigestCache {
             if FileStamp::of(&after) == stamp && digest.size == stamp.size {
                 let settled = stamp.is_settled_at(started);
                 if settled {
-                    self.remember(stamp, digest);
+                    self.remember(stamp, digest, rustix::fs::fstatfs(&file).is_ok_and(|system| keeps_stamps(&system)));
                 }
                 return Ok(Read1 { digest, stamp, executable, settled });
             }
@@ -193,14 +183,14 @@ impl DigestCache {
         Err(ToolchainError::Changing(path.to_owned()))
     }
 
-    fn remember(&mut self, stamp: FileStamp, digest: Digest) {
+    fn remember(&mut self, stamp: FileStamp, digest: Digest, lasting: bool) {
         if self.records.len() >= DIGESTS_MAX {
             self.records.retain(|_, record| record.used);
             if self.records.len() >= DIGESTS_MAX {
                 self.records.clear();
             }
         }
-        self.records.insert((stamp.dev, stamp.ino), Record { stamp, digest, used: true });
+        self.records.insert((stamp.dev, stamp.ino), Record { stamp, digest, lasting, used: true });
         self.changed = true;
     }
 }
@@ -218,46 +208,27 @@ fn hash(file: &mut File) -> std::io::Result<Digest> {
     }
 }
 
-fn encode(records: &BTreeMap<(u64, u64), Record>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAGIC.len() + records.len() * RECORD_SIZE + 32);
-    bytes.extend_from_slice(MAGIC);
-    for record in records.values() {
-        let stamp = &record.stamp;
-        for number in [stamp.dev, stamp.ino, stamp.size] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        bytes.extend_from_slice(&stamp.mtime_ns.to_le_bytes());
-        bytes.extend_from_slice(&stamp.ctime_ns.to_le_bytes());
-        bytes.extend_from_slice(&record.digest.hash);
-    }
-    let sum = Digest::of(&bytes);
-    bytes.extend_from_slice(&sum.hash);
-    bytes
+/// File systems whose kernel gives each file its own inode number and each change its own time. Not on it: images (squashfs, ISO 9660)
+/// that are mounted one after the other with the same numbers and one time for all files, and those that make up inode numbers or take
+/// times from elsewhere (FUSE, NFS, 9p, SMB).
+const KEEP_STAMPS: [u32; 8] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0xf2f5_2010, // F2FS
+    0x2fc1_2fc1, // ZFS
+    0xca45_1a4e, // bcachefs
+    0x0102_1994, // tmpfs
+    0x794c_7630, // overlayfs
+];
+
+fn keeps_stamps(system: &rustix::fs::StatFs) -> bool {
+    KEEP_STAMPS.iter().any(|known| i128::from(*known) == i128::from(system.f_type))
 }
 
-fn decode(bytes: &[u8]) -> Option<BTreeMap<(u64, u64), Record>> {
-    let (body, sum) = bytes.split_last_chunk::<32>()?;
-    let records = body.strip_prefix(MAGIC)?;
-    if Digest::of(body).hash != *sum || records.len() % RECORD_SIZE != 0 || records.len() / RECORD_SIZE > DIGESTS_MAX {
-        return None;
-    }
-    let mut map = BTreeMap::new();
-    for mut record in records.chunks_exact(RECORD_SIZE) {
-        let dev = u64::from_le_bytes(take(&mut record)?);
-        let ino = u64::from_le_bytes(take(&mut record)?);
-        let size = u64::from_le_bytes(take(&mut record)?);
-        let mtime_ns = i128::from_le_bytes(take(&mut record)?);
-        let ctime_ns = i128::from_le_bytes(take(&mut record)?);
-        let stamp = FileStamp { dev, ino, size, mtime_ns, ctime_ns };
-        map.insert((dev, ino), Record { stamp, digest: Digest { hash: take(&mut record)?, size }, used: false });
-    }
-    Some(map)
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, rest) = bytes.split_first_chunk::<N>()?;
-    *bytes = rest;
-    Some(*head)
+/// Whether a stamp of the file at `path` means the same to another process later.
+pub(crate) fn is_lasting(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|system| keeps_stamps(&system))
 }
 
 #[cfg(test)]
@@ -305,40 +276,32 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_cache_is_read_back_and_a_damaged_one_is_empty() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("digests");
+    fn what_lasts_is_read_back_and_anything_else_is_refused() {
         let mut cache = DigestCache::new();
         let stamp = FileStamp { dev: 1, ino: 2, size: 3, mtime_ns: -4, ctime_ns: 5 };
-        cache.remember(stamp, Digest { size: 3, ..Digest::of(b"abc") });
-        cache.save(&file).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left aside");
-        let loaded = DigestCache::load(&file);
-        assert_eq!(loaded.records[&(1, 2)].stamp, stamp);
-        assert_eq!(loaded.records[&(1, 2)].digest, Digest::of(b"abc"));
-        let good = std::fs::read(&file).unwrap();
+        cache.remember(stamp, Digest { size: 3, ..Digest::of(b"abc") }, true);
+        cache.remember(FileStamp { ino: 3, ..stamp }, Digest::of(b"abc"), false);
+        let good = cache.encode().unwrap().expect("it has learned");
+        assert!(cache.encode().unwrap().is_none(), "nothing new");
+        let read = DigestCache::decode(&good).unwrap();
+        assert_eq!(read.len(), 1, "what does not last is left out");
+        assert_eq!((read.records[&(1, 2)].stamp, read.records[&(1, 2)].digest), (stamp, Digest::of(b"abc")));
         for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 0x40;
-            assert!(decode(&bad).is_none(), "byte {at} changed");
-            assert!(decode(&good[..at]).is_none(), "cut at {at}");
+            assert!(DigestCache::decode(&good[..at]).is_err(), "cut at {at}");
         }
-        assert!(DigestCache::load(&dir.path().join("none")).is_empty());
-        assert!(cache.save(&dir.path().join("no/such/dir")).is_ok(), "nothing new, nothing written");
-        cache.remember(stamp, Digest::of(b"xyz"));
-        assert!(cache.save(&dir.path().join("no/such/dir")).is_err());
+        assert!(DigestCache::decode(&[&good[..], b"x"].concat()).is_err());
     }
 
     #[test]
     fn the_bound_drops_what_was_not_used() {
         let mut cache = DigestCache::new();
         for ino in 0..DIGESTS_MAX as u64 {
-            cache.remember(FileStamp { dev: 0, ino, size: 0, mtime_ns: 0, ctime_ns: 0 }, Digest::EMPTY);
+            cache.remember(FileStamp { dev: 0, ino, size: 0, mtime_ns: 0, ctime_ns: 0 }, Digest::EMPTY, true);
         }
         for record in cache.records.values_mut().skip(10) {
             record.used = false;
         }
-        cache.remember(FileStamp { dev: 1, ino: 0, size: 0, mtime_ns: 0, ctime_ns: 0 }, Digest::EMPTY);
+        cache.remember(FileStamp { dev: 1, ino: 0, size: 0, mtime_ns: 0, ctime_ns: 0 }, Digest::EMPTY, true);
         assert_eq!(cache.len(), 11);
     }
 }

@@ -35,6 +35,10 @@ pub(crate) struct ElfKind {
     pub(crate) machine: u16,
 }
 
+/// The processors that kiln has names for, as `uname -m` says them.
+pub(crate) const ARCHES: [&str; 10] =
+    ["x86_64", "x32", "i686", "aarch64", "armv7l", "riscv64", "ppc64le", "s390x", "loongarch64", "unknown"];
+
 impl ElfKind {
     /// The processor as `uname -m` names it; `unknown` where kiln has no name for it.
     pub(crate) fn arch(&self) -> &'static str {

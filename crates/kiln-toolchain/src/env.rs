@@ -1,11 +1,13 @@
 //! The variables and options that decide which files a driver executes and reads. Reads no environment of its own.
 
+use serde::{Deserialize, Serialize};
+
 /// What, besides the driver's path, selects the files of a toolchain. The caller takes it from the request, never from its own
 /// process; a toolchain is good for one such value.
 ///
 /// Variables that would change the answer in other ways (`GCC_EXEC_PREFIX`, `COMPILER_PATH`, `LD_LIBRARY_PATH`, `LD_PRELOAD`,
 /// `LOCPATH`, `CCC_OVERRIDE_OPTIONS`...) have to be refused before a toolchain is looked up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LookupEnv {
     /// `PATH` without the masquerade directory: gcc finds `as` and `objcopy` there.
     pub path: String,

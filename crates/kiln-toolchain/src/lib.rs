@@ -25,13 +25,14 @@ mod list;
 mod loader;
 mod locale;
 mod native;
+mod record;
 mod run;
 mod toolchain;
 mod walk;
 mod watch;
 
 pub use builtins::{Builtins, IncludeDir, query_builtins, query_operators};
-pub use cache::{CacheError, DIGESTS_MAX, DigestCache, FileStamp};
+pub use cache::{DIGESTS_MAX, DigestCache, FileStamp};
 pub use depfile::{DepfileError, parse_depfile, parse_first_rule};
 /// Which of the two families a driver belongs to; named here for users of this crate alone.
 pub use kiln_cmdline::Family;
@@ -41,6 +42,7 @@ pub use error::{ListError, ToolchainError};
 pub use hidden::hidden_options;
 pub use list::{list_inputs, without_outputs};
 pub use native::{NATIVE_SPECS_PATH, Native, names_native, resolve_native};
+pub use record::RecordError;
 pub use toolchain::{Entry, Toolchain};
 
 /// Parsers that are no part of the interface, for the fuzzer alone.

@@ -1,23 +1,26 @@
 //! The toolchain as a value: its entries, its identity, and whether it still stands. Leaves finding the files to others.
 
 use crate::identify::{Driver, Mark};
+use crate::record::RecordError;
 use crate::walk::Walker;
 use crate::watch::Watch;
-use crate::{DigestCache, LookupEnv, ToolchainError, clang, gcc};
+use crate::{DigestCache, LookupEnv, ToolchainError, clang, gcc, record};
 use kiln_cas::{Digest, TreeBuilder, TreeError, relative_link};
 use kiln_cmdline::Family;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One thing that has to stand in a root for the compiler to run as it does here. Paths are physical: no component but the
 /// last is a link.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Entry {
     /// A regular file.
     File {
         /// Absolute physical path.
         path: String,
         /// Of its content.
+        #[serde(with = "record::digest")]
         digest: Digest,
         /// Whether its owner may execute it.
         executable: bool,
@@ -45,12 +48,16 @@ impl Entry {
     }
 }
 
+/// A processor's name. Under a name of its own, for serde takes a field of type `&str` for one that borrows.
+type Arch = &'static str;
+
 /// A compiler with everything it executes and reads by itself. Cheap to clone into an `Arc`; immutable.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Toolchain {
     /// The driver as it is to be invoked: absolute, as the caller spelled it. It is `argv[0]` of every run.
     pub driver: PathBuf,
     /// What the driver behaves like.
+    #[serde(with = "record::family")]
     pub family: Family,
     /// Whether it is a C++ driver (`g++`, `clang++`): takes `.c` files as C++ (gcc) and links the C++ library.
     pub cxx: bool,
@@ -59,8 +66,10 @@ pub struct Toolchain {
     /// The target triple as the driver says it (`x86_64-linux-gnu`, `x86_64-pc-linux-gnu`), under [`LookupEnv::args`].
     pub target: String,
     /// The processor the driver itself runs on, as `uname -m` says it (`x86_64`, `aarch64`).
-    pub host_arch: &'static str,
+    #[serde(with = "record::arch")]
+    pub host_arch: Arch,
     /// The Merkle root of a tree that holds [`Toolchain::entries`] and nothing else.
+    #[serde(with = "record::digest")]
     pub id: Digest,
     /// Sorted by path.
     pub entries: Vec<Entry>,
@@ -69,6 +78,7 @@ pub struct Toolchain {
     pub search_path: String,
     /// What it was looked up with.
     pub(crate) env: LookupEnv,
+    #[serde(with = "record::shared")]
     pub(crate) watch: Arc<Watch>,
 }
 
@@ -132,6 +142,32 @@ impl Toolchain {
     /// has appeared where the driver, its programs or the loader would take it instead. Some 50 to 100 system calls.
     pub fn is_current(&self) -> bool {
         self.watch.holds()
+    }
+
+    /// Whether another process may rely on it for as long as [`Toolchain::is_current`] says so: all its files had settled, and
+    /// lie where a changed file has another stamp for certain.
+    pub fn is_lasting(&self) -> bool {
+        self.watch.is_lasting()
+    }
+
+    /// As bytes, for [`Toolchain::decode`].
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        Ok(postcard::to_stdvec(self)?)
+    }
+
+    /// What [`Toolchain::encode`] wrote. Nothing is looked at: ask [`Toolchain::is_current`] before it is used.
+    ///
+    /// # Errors
+    /// When the bytes are anything else.
+    pub fn decode(bytes: &[u8]) -> Result<Toolchain, RecordError> {
+        let (toolchain, rest) = postcard::take_from_bytes::<Toolchain>(bytes)?;
+        match rest.is_empty() && root_of(&toolchain.entries).is_ok_and(|id| id == toolchain.id) {
+            true => Ok(toolchain),
+            false => Err(RecordError::Inconsistent),
+        }
     }
 
     /// Whether a change at `path` (its content, its coming or going) would be noticed by [`Toolchain::is_current`].

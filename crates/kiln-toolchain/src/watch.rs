@@ -1,14 +1,16 @@
 //! Whether what a toolchain was found from still stands: files by stamp, names by their directory's stamp. Finds nothing itself.
 
-use crate::{DigestCache, FileStamp};
+use crate::cache::is_lasting;
+use crate::{DigestCache, FileStamp, record};
 use kiln_cas::Digest;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// What a name in a directory has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Expect {
     /// Nothing, or nothing that can be looked at.
     Absent,
@@ -20,15 +22,16 @@ pub(crate) enum Expect {
     Other,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct WatchedFile {
     path: PathBuf,
     stamp: FileStamp,
     /// Set while the stamp does not vouch for the content: the file was too fresh when it was read.
+    #[serde(with = "record::optional_digest")]
     unsettled: Option<Digest>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct WatchedDirectory {
     names: BTreeMap<String, Expect>,
     /// All names of the directory, sorted, where any new one would matter.
@@ -43,11 +46,12 @@ pub(crate) struct WatchBuilder {
 }
 
 /// Everything a toolchain was found from. Asking costs one stat for each file and directory, as long as no directory changed.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Watch {
     files: Vec<WatchedFile>,
     directories: Vec<(PathBuf, WatchedDirectory)>,
     /// Stamp of each directory at which its names were seen to be right, if it had settled then.
+    #[serde(skip)]
     seen: Mutex<Vec<Option<FileStamp>>>,
 }
 
@@ -74,8 +78,7 @@ impl WatchBuilder {
         let files =
             self.files.into_iter().map(|(path, (stamp, unsettled))| WatchedFile { path, stamp, unsettled }).collect::<Vec<_>>();
         let directories: Vec<_> = self.directories.into_iter().collect();
-        let seen = Mutex::new(vec![None; directories.len()]);
-        Watch { files, directories, seen }
+        Watch { files, directories, seen: Mutex::default() }
     }
 }
 
@@ -84,8 +87,16 @@ impl Watch {
     pub(crate) fn holds(&self) -> bool {
         self.files.iter().all(file_holds) && {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.resize(self.directories.len(), None);
             self.directories.iter().zip(seen.iter_mut()).all(|((path, directory), seen)| directory_holds(path, directory, seen))
         }
+    }
+
+    /// Whether stamps alone vouch for every file, and will to another process.
+    pub(crate) fn is_lasting(&self) -> bool {
+        let mut devices = BTreeSet::new();
+        let mut lasts = |file: &WatchedFile| !devices.insert(file.stamp.dev) || is_lasting(&file.path);
+        self.files.iter().all(|file| file.unsettled.is_none() && lasts(file))
     }
 
     /// Whether a change at an absolute path would be noticed: a watched file, a watched name, or anything below a name that

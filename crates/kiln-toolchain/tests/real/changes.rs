@@ -48,15 +48,20 @@ impl Installation {
     }
 }
 
-/// Makes a change and requires that it is noticed, and that it gives another identity where it can give another object.
+/// Makes a change and requires that it is noticed, by who found the toolchain and by who reads of it, and that it gives another identity where it can give another object.
 #[track_caller]
 fn noticed(change: impl FnOnce(&Installation), is_other: bool) {
     let installation = Installation::new();
     let before = installation.discover();
     assert!(before.is_current() && before.is_current());
     assert!(before.entries.iter().any(|entry| entry.path().ends_with("/12/cc1")), "it finds its own programs");
+    let record = before.encode().unwrap();
+    assert!(Toolchain::decode(&record).unwrap().is_current(), "a record of it holds");
     change(&installation);
     assert!(!before.is_current(), "the change is noticed");
+    let read = Toolchain::decode(&record).unwrap();
+    assert_eq!((&read.entries, read.id), (&before.entries, before.id));
+    assert!(!read.is_current(), "the change is noticed by who reads the record later");
     let after = installation.discover();
     assert!(after.is_current());
     assert_eq!(after.id != before.id, is_other);

@@ -1,7 +1,9 @@
 //! What compilers answer: search lists, macros, operators, lists of inputs, the meaning of `native`.
 
 use crate::support::{DRIVERS, environment, run, sources, strings, toolchain, unit_of};
-use kiln_toolchain::{ListError, NATIVE_SPECS_PATH, list_inputs, names_native, query_builtins, query_operators, resolve_native};
+use kiln_toolchain::{
+    Builtins, FileStamp, ListError, NATIVE_SPECS_PATH, list_inputs, names_native, query_builtins, query_operators, resolve_native,
+};
 use std::path::Path;
 
 #[test]
@@ -27,9 +29,28 @@ fn the_search_list_and_macros_are_the_compilers() {
         assert_eq!(found.operators.contains(&"__has_feature"), driver.contains("clang"), "{driver}");
         assert_eq!(found.preincluded.iter().any(|name| name.ends_with("/stdc-predef.h")), !driver.contains("clang"), "{driver}");
         assert!(found.is_current());
+        let read = Builtins::decode(&found.encode().unwrap()).unwrap();
+        assert!(read == found && read.is_current());
         std::fs::create_dir(work.join("none")).unwrap();
-        assert!(!found.is_current(), "a directory that comes is searched");
+        assert!(!found.is_current() && !read.is_current(), "a directory that comes is searched");
     }
+}
+
+#[test]
+fn a_header_that_the_compiler_includes_by_itself_bears_on_the_macros() {
+    let (_dir, work) = sources();
+    let header = work.join("stdc-predef.h");
+    std::fs::write(&header, "#define LIBRARY 1\n").unwrap();
+    while !FileStamp::of(&std::fs::metadata(&header).unwrap()).is_settled_at(std::time::SystemTime::now()) {
+        std::thread::yield_now();
+    }
+    let ask = || query_builtins(&toolchain("/usr/bin/gcc"), "c", &strings(&["-isystem", "."]), &environment(), &work).unwrap();
+    let found = ask();
+    assert!(String::from_utf8_lossy(&found.macros).contains("#define LIBRARY 1\n") && found.is_current());
+    std::fs::write(&header, "#define LIBRARY 2\n").unwrap();
+    assert!(!found.is_current(), "the library was upgraded");
+    let fresh = ask();
+    assert!(String::from_utf8_lossy(&fresh.macros).contains("#define LIBRARY 2\n"));
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! The target `toolchain`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_fuzz::run("toolchain", bytes));
