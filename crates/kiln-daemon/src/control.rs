@@ -17,6 +17,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, hello: &Hello, control: &Contro
         "zero" => to_json(&daemon.counters.zero()),
         "capture" => crate::capture::capture(daemon, hello, &control.args).await,
         "explain" => explain(daemon, &args),
+        "inputs" => crate::why::inputs(daemon, hello, &control.args).await,
         "status" => status(daemon).await,
         "doctor" => doctor(daemon),
         "settings" => to_json(&daemon.settings.configured),

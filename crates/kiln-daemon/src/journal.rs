@@ -80,6 +80,8 @@ pub(crate) struct Unit {
     pub(crate) differs: Vec<String>,
     pub(crate) uploaded_blobs: u64,
     pub(crate) uploaded_bytes: u64,
+    /// The first of the files that were sent.
+    pub(crate) uploaded_files: Vec<String>,
     pub(crate) attempts: Vec<Attempt>,
     /// When it was sent to this machine's own sandbox, from when it began.
     pub(crate) here_at_ms: Option<u64>,
@@ -148,6 +150,11 @@ pub(crate) fn remembered(args: &[Vec<u8>]) -> Vec<String> {
         told.push(format!("... and {} more", args.len() - told.len()));
     }
     told
+}
+
+/// Whether these arguments are remembered in full.
+pub(crate) fn is_whole(args: &[String]) -> bool {
+    !args.last().is_some_and(|last| last.starts_with("... and ") && last.ends_with(" more"))
 }
 
 /// The last units.

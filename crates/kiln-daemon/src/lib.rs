@@ -29,6 +29,7 @@ mod stats;
 mod taken;
 mod toolchains;
 mod unit;
+mod why;
 mod wire;
 mod witness;
 

@@ -19,6 +19,7 @@ use crate::witness;
 pub(crate) fn take(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, remote: Remote, story: &mut Unit) -> Result<UnitResult, Setback> {
     story.uploaded_blobs += remote.sent.blobs;
     story.uploaded_bytes += remote.sent.bytes;
+    story.uploaded_files.extend(remote.sent.files.iter().map(|path| path.to_string()));
     daemon.counters.count(|stats| {
         stats.uploaded_bytes += remote.sent.bytes;
         stats.downloaded_bytes += remote.received_bytes;

@@ -11,10 +11,12 @@ mod egress;
 mod fresh;
 #[path = "farm/hostile.rs"]
 mod hostile;
-#[path = "farm/killed.rs"]
-mod killed;
+#[path = "farm/inputs.rs"]
+mod inputs;
 #[path = "farm/kept.rs"]
 mod kept;
+#[path = "farm/killed.rs"]
+mod killed;
 #[path = "farm/liar.rs"]
 mod liar;
 #[path = "farm/services.rs"]

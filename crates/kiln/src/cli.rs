@@ -32,6 +32,7 @@ See what happens:
   kiln stats [--json] [--zero]    counters since zero
   kiln status [--json]            daemon, scheduler, workers
   kiln explain FILE | --last N    why a unit went where it went
+  kiln explain --inputs FILE      what it reads, what names each file, what was sent
   kiln slots                      the -j to use
   kiln doctor                     what is wrong, and how to mend it
 

@@ -33,16 +33,31 @@ impl From<Status> for TransferError {
 pub(crate) const SOME_WORKER: &str = "workers:";
 
 /// What was sent.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sent {
     pub(crate) blobs: u64,
     pub(crate) bytes: u64,
+    /// The first of them that are files.
+    pub(crate) files: Vec<Arc<str>>,
 }
+
+/// Files named of all that were sent for a unit: enough to see what kind they are. The first unit sends a whole toolchain.
+const FILES_NAMED_MAX: usize = 50;
 
 impl Sent {
     pub(crate) fn add(&mut self, other: Sent) {
         self.blobs += other.blobs;
         self.bytes += other.bytes;
+        let room = FILES_NAMED_MAX.saturating_sub(self.files.len());
+        self.files.extend(other.files.into_iter().take(room));
+    }
+
+    fn of(unit: &Analysed, digests: &[Digest]) -> Sent {
+        let file = |digest| match unit.blobs.get(digest) {
+            Some(Source::File(path)) => Some(Arc::clone(path)),
+            _ => None,
+        };
+        Sent { files: digests.iter().filter_map(file).take(FILES_NAMED_MAX).collect(), ..Sent::default() }
     }
 }
 
@@ -116,7 +131,7 @@ impl Farm {
 
     /// Sends `digests` to the node behind `client`, small ones in batches, large ones as streams.
     pub(crate) async fn send(&self, client: &BlobClient, unit: &Arc<Analysed>, digests: &[Digest]) -> Result<Sent, TransferError> {
-        let mut sent = Sent::default();
+        let mut sent = Sent::of(unit, digests);
         let mut batch: Vec<Digest> = Vec::new();
         let mut batch_bytes = 0;
         for digest in digests {
@@ -155,7 +170,7 @@ impl Farm {
             }
             None => return Err(Status::invalid_argument(format!("the farm asks for {digest}, no input of this unit")).into()),
         };
-        Ok(Sent { blobs: 1, bytes })
+        Ok(Sent { blobs: 1, bytes, files: Vec::new() })
     }
 }
 
@@ -175,7 +190,7 @@ async fn send_batch(client: &BlobClient, unit: &Arc<Analysed>, digests: Vec<Dige
     let loaded = tokio::task::spawn_blocking(move || load(&unit, &digests)).await;
     let outgoing = loaded.map_err(|error| Status::internal(error.to_string()))??;
     let bytes = client.update(outgoing).await?;
-    Ok(Sent { blobs, bytes })
+    Ok(Sent { blobs, bytes, files: Vec::new() })
 }
 
 /// Reads small blobs, each checked: a file that changed since it was scanned must not be sent under its old name.

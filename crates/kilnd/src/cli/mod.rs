@@ -5,6 +5,7 @@ mod child;
 mod daemon;
 mod demo;
 mod doctor;
+mod inputs;
 mod links;
 mod place;
 mod print;
@@ -45,9 +46,12 @@ pub(crate) fn run(args: Vec<OsString>) -> Exit {
         Some(("run", matches)) => run::run(&words(matches, "command")),
         Some(("stats", matches)) => show::stats(matches.get_flag("json"), matches.get_flag("zero")),
         Some(("status", matches)) => show::status(matches.get_flag("json")),
-        Some(("explain", matches)) => {
-            show::explain(matches.get_one::<String>("file"), matches.get_one::<u32>("last").copied(), matches.get_flag("json"))
-        }
+        Some(("explain", matches)) => match matches.get_one::<String>("inputs") {
+            Some(file) => inputs::inputs(file, matches.get_flag("json")),
+            None => {
+                show::explain(matches.get_one::<String>("file"), matches.get_one::<u32>("last").copied(), matches.get_flag("json"))
+            }
+        },
         Some(("doctor", _)) => doctor::doctor(),
         Some(("slots", matches)) => slots::slots(matches.get_flag("json")),
         Some(("links", matches)) => links::links(matches),
@@ -100,6 +104,13 @@ fn command() -> Command {
                         .value_parser(clap::value_parser!(u32))
                         .conflicts_with("file")
                         .help("The last N units"),
+                )
+                .arg(
+                    Arg::new("inputs")
+                        .long("inputs")
+                        .value_name("FILE")
+                        .conflicts_with_all(["file", "last"])
+                        .help("Each file that the unit of FILE reads, what names it and where, and what was sent of it"),
                 )
                 .arg(json()),
         )

@@ -104,12 +104,12 @@ fn explained(answer: &Value) -> String {
         text.push_str(&format!("{}: {}{why}\n", name.unwrap_or_default(), field("went")));
         let mut rest = unit.clone();
         if let Value::Object(fields) = &mut rest {
-            for shown in ["source", "went", "reason", "read", "differs"] {
+            for shown in ["source", "went", "reason", "read", "differs", "uploaded_files"] {
                 fields.remove(shown);
             }
             if let Some(Value::Array(inputs)) = fields.get("inputs") {
                 let count = print::count(inputs.len() as u64, "file");
-                fields.insert("inputs".to_owned(), format!("{count} (--json names them)").into());
+                fields.insert("inputs".to_owned(), format!("{count} (kiln explain --inputs FILE tells of each)").into());
             }
         }
         let mut lines = print::lines(&rest);
@@ -162,7 +162,7 @@ mod tests {
             assert!(!is_nothing(&answer));
             assert_eq!(
                 explained(&answer),
-                "a.c: fallback (worker-lost)\n  exit    0\n  inputs  1 file (--json names them)\n  output  a.o\n"
+                "a.c: fallback (worker-lost)\n  exit    0\n  inputs  1 file (kiln explain --inputs FILE tells of each)\n  output  a.o\n"
             );
         }
         let unit = json!({"source": "a.c", "went": "hit", "read": [{"words": "-O2", "meaning": "code"}, {"words": "a.c", "meaning": "source: c"}],
