@@ -307,7 +307,8 @@ here=$here work=$work cwd=$cwd unshare --user --map-root-user --mount sh -euc '
     fi
   done
   code=0
-  chroot m /usr/bin/env -C \"$cwd\" -i \"$@\" || code=$?
+  # An ordinary user has no chroot in PATH.
+  PATH=$PATH:/usr/sbin:/sbin chroot m /usr/bin/env -C \"$cwd\" -i \"$@\" || code=$?
   cd u
   find . -type f -exec cp -p --parents {} \"$here/out\" \\;
   exit $code
