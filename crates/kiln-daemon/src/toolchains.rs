@@ -321,10 +321,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether an option's value is a path that depends on the working directory. A false yes costs one more question.
+/// Whether an option, or the word after one, may be a path that depends on the working directory. A false yes costs one more
+/// question.
 fn names_relative_path(argument: &str) -> bool {
-    let value = argument.split_once('=').map_or(argument, |(_, value)| value);
-    value.contains('/') && !value.starts_with('/')
+    const ATTACHED: [&str; 5] = ["-B", "--sysroot=", "--gcc-toolchain=", "-gcc-toolchain=", "-resource-dir="];
+    let attached = ATTACHED.iter().find_map(|option| argument.strip_prefix(option));
+    let value = match (attached, argument.split_once('=')) {
+        (Some(value), _) => value,
+        // The word after `-B`, `--sysroot` and their like.
+        (None, _) if !argument.starts_with('-') => argument,
+        (None, Some((_, value))) if value.contains('/') => value,
+        _ => return false,
+    };
+    !value.is_empty() && !value.starts_with('/')
 }
 
 /// Whether an option names a file of the user's own that decides what the compiler answers.
@@ -393,5 +402,18 @@ mod tests {
             "-O2 -B tools -B./x/ -Btools/ --sysroot=../root -specs=nano.specs -specs d/h.specs -target arm -m32 --sysroot /s";
         let expect = "-B /w/tools -B/w/./x/ -B/w/tools/ --sysroot=/w/../root -specs=nano.specs -specs /w/d/h.specs -target arm -m32 --sysroot /s";
         assert_eq!(lookup_args(&words(line), "/w"), words(expect));
+    }
+
+    #[test]
+    fn what_the_compiler_says_of_relative_directories_holds_for_one_working_directory() {
+        for relative in ["-Btools", "tools", "../tools", "--sysroot=root", "-resource-dir=r", "-specs=d/h.specs", "-fplugin=./p.so"]
+        {
+            assert!(names_relative_path(relative), "{relative}");
+        }
+        for absolute in
+            ["-B", "-B/tools", "/tools", "--sysroot=/", "-specs=nano.specs", "-m32", "-march=x86-64", "-std=c++17", "--sysroot"]
+        {
+            assert!(!names_relative_path(absolute), "{absolute}");
+        }
     }
 }
