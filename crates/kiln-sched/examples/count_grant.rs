@@ -32,6 +32,7 @@ fn main() {
             user: UserId(client.0),
             need: Need::Root(RootId(0)),
             machine: Some(MachineId(0)),
+            substitutes: Vec::new(),
             items: vec![Item::default()],
             wait: Micros(0),
             backlog: 10,

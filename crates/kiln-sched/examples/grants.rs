@@ -38,6 +38,7 @@ fn ask(core: &mut Scheduler, request: u64, client: u32) -> Vec<LeaseId> {
         user: UserId(client),
         need: Need::Root(RootId(0)),
         machine: Some(MachineId(0)),
+        substitutes: Vec::new(),
         items: vec![Item::default(); BATCH],
         wait: Micros(0),
         backlog: 100,

@@ -1,7 +1,7 @@
 //! Requests: joined, placed, waiting, refused. The order of workers is the pools', the order of users the queue's.
 
-use crate::event::{Acquire, Command, Granted, Item, Refusal};
-use crate::id::{ActionKey, LeaseId, Micros, RequestId, WorkerId};
+use crate::event::{Acquire, Command, Granted, Item, Need, Refusal};
+use crate::id::{ActionKey, LeaseId, Micros, RequestId, ToolchainId, WorkerId};
 use crate::lease::Lease;
 use crate::limits::{
     AVOID_MAX, CLIENTS_MAX, HELD_PER_CLIENT_MAX, ITEMS_MAX, JOB_MEMORY, JOB_MEMORY_MIN, LEASE, LEASES_PER_CLIENT_MAX, SCAN_MAX,
@@ -12,6 +12,12 @@ use crate::queue::{Misfits, Waiting};
 use crate::scheduler::Scheduler;
 use crate::worker::State;
 use std::collections::{BTreeSet, VecDeque};
+
+/// A worker for a job, and the substitute that it is chosen for.
+struct Chosen {
+    worker: WorkerId,
+    substitute: Option<ToolchainId>,
+}
 
 impl Scheduler {
     pub(crate) fn acquire(&mut self, acquire: &Acquire, out: &mut Vec<Command>) {
@@ -47,15 +53,15 @@ impl Scheduler {
             out.push(Command::Answer { request, grants });
             return;
         }
-        let pool = PoolKey { need: acquire.need, machine: acquire.machine };
+        let pools = PoolKey::all_of(acquire);
         if grants.is_empty()
-            && let Some(why) = self.hopeless_for(acquire, &pool)
+            && let Some(why) = self.hopeless_for(acquire, &pools)
         {
             return self.refuse(request, why, out);
         }
         let wait = if grants.is_empty() { acquire.wait.min(WAIT_MAX) } else { Micros::default() };
-        self.enqueue(acquire, pool, items, wait);
-        self.serve(&[pool], out);
+        self.enqueue(acquire, pools.clone(), items, wait);
+        self.serve(&pools, out);
         if wait == Micros::default() && self.queue.get(request).is_some() {
             self.take_out(request);
             if grants.is_empty() {
@@ -67,24 +73,29 @@ impl Scheduler {
         }
     }
 
-    fn enqueue(&mut self, acquire: &Acquire, pool: PoolKey, items: VecDeque<(usize, Item)>, wait: Micros) {
+    fn enqueue(&mut self, acquire: &Acquire, pools: Vec<PoolKey>, items: VecDeque<(usize, Item)>, wait: Micros) {
         if let Some(client) = self.clients.get_mut(&acquire.client) {
             client.requests.insert(acquire.request);
         }
-        self.queue.push(acquire, pool, items, (self.now, self.now.plus(wait)));
+        self.queue.push(acquire, pools, items, (self.now, self.now.plus(wait)));
     }
 
     /// As [`Scheduler::hopeless`], and when all that could serve are to be avoided.
-    fn hopeless_for(&self, acquire: &Acquire, pool: &PoolKey) -> Option<Refusal> {
-        let hopeless = self.hopeless(pool);
+    fn hopeless_for(&self, acquire: &Acquire, pools: &[PoolKey]) -> Option<Refusal> {
+        let hopeless = self.hopeless(pools);
         if hopeless.is_some() || acquire.avoid.is_empty() {
             return hopeless;
         }
         let avoid: BTreeSet<WorkerId> = acquire.avoid.iter().take(AVOID_MAX).copied().collect();
-        let able =
-            |id: &&WorkerId| self.workers.get(id).is_some_and(|worker| worker.state.able() && worker.standing.pools.contains(pool));
-        let avoided = avoid.iter().filter(able).count();
-        (avoided > 0 && avoided == self.pools.able(pool)).then_some(Refusal::NoWorkers)
+        let avoided_of = |pool: &PoolKey| {
+            let able = |id: &&WorkerId| {
+                self.workers.get(id).is_some_and(|worker| worker.state.able() && worker.standing.pools.contains(pool))
+            };
+            avoid.iter().filter(able).count()
+        };
+        let avoided: usize = pools.iter().map(avoided_of).sum();
+        let able: usize = pools.iter().map(|pool| self.pools.able(pool)).sum();
+        (avoided > 0 && avoided == able).then_some(Refusal::NoWorkers)
     }
 
     /// A grant to join an equal action's run.
@@ -98,7 +109,8 @@ impl Scheduler {
             return None;
         }
         self.counters.joins += 1;
-        Some(self.lend(acquire.local, place, item, worker, (acquire.client, acquire.user), Some(action)))
+        let chosen = Chosen { worker, substitute: None };
+        Some(self.lend(acquire.local, place, item, chosen, (acquire.client, acquire.user), Some(action)))
     }
 
     /// Makes the lease; `join` names the run it joins.
@@ -107,13 +119,14 @@ impl Scheduler {
         local: Option<WorkerId>,
         place: usize,
         item: &Item,
-        worker: WorkerId,
+        Chosen { worker, substitute }: Chosen,
         (client, user): (crate::ClientId, crate::UserId),
         join: Option<ActionKey>,
     ) -> Granted {
         let mut lease = Lease::new(self.now, client, user, worker);
         lease.slot = join.is_none();
-        lease.action = join.or(item.action.filter(|_| item.attempt == 0));
+        // What runs on a substitute is another action: nobody joins it under this one's name.
+        lease.action = join.or(item.action.filter(|_| item.attempt == 0 && substitute.is_none()));
         lease.memory = if lease.slot { expected_memory(item) } else { 0 };
         let memory = lease.memory;
         let id = self.leases.add(lease, self.now.plus(LEASE));
@@ -132,7 +145,8 @@ impl Scheduler {
             }
             self.hold_slot(id);
         }
-        Granted { lease: id, item: place, worker, attempt: item.attempt, local: local == Some(worker), join: join.is_some() }
+        let (local, join) = (local == Some(worker), join.is_some());
+        Granted { lease: id, item: place, worker, attempt: item.attempt, local, join, substitute }
     }
 
     /// Counts a lease's slot with its worker, client and user.
@@ -180,19 +194,29 @@ impl Scheduler {
         if client.held >= HELD_PER_CLIENT_MAX || client.leases.len() >= LEASES_PER_CLIENT_MAX {
             return None;
         }
-        let worker = self.choose(waiting, &item)?;
+        let chosen = self.choose(waiting, &item)?;
         let (local, who) = (waiting.local, (waiting.client, waiting.user));
-        let granted = self.lend(local, place, &item, worker, who, None);
+        let granted = self.lend(local, place, &item, chosen, who, None);
         self.queue.granted(request, granted).map(|waiting| waiting.items.is_empty())
     }
 
-    /// The best worker with room for the job.
-    fn choose(&self, waiting: &Waiting, item: &Item) -> Option<WorkerId> {
+    /// The best worker with room for the job; one with a substitute only where there is no other.
+    fn choose(&self, waiting: &Waiting, item: &Item) -> Option<Chosen> {
+        waiting.pools.iter().enumerate().find_map(|(index, pool)| {
+            let substitute = match pool.need {
+                Need::Toolchain(toolchain) if index > 0 => Some(toolchain),
+                _ => None,
+            };
+            self.choose_in(pool, waiting, item).map(|worker| Chosen { worker, substitute })
+        })
+    }
+
+    fn choose_in(&self, pool: &PoolKey, waiting: &Waiting, item: &Item) -> Option<WorkerId> {
         let memory = expected_memory(item);
         let queued = u64::from(waiting.backlog) + waiting.items.len() as u64 + waiting.granted.len() as u64;
         let spare_own = queued > u64::from(waiting.cores);
         let (mut own, mut on_trial) = (None, None);
-        for id in self.pools.ready(&waiting.pool).take(SCAN_MAX) {
+        for id in self.pools.ready(pool).take(SCAN_MAX) {
             let Some(worker) = self.workers.get(&id) else { continue };
             if !worker.fits(memory) || waiting.avoid.iter().take(AVOID_MAX).any(|avoid| *avoid == id) {
                 continue;
@@ -241,10 +265,15 @@ impl Scheduler {
     /// Refuses what waits for nothing.
     pub(crate) fn refuse_hopeless(&mut self, pools: &[PoolKey], out: &mut Vec<Command>) {
         for pool in pools {
-            let Some(why) = self.hopeless(pool) else { continue };
+            if self.hopeless(&[*pool]).is_none() {
+                continue;
+            }
             for request in self.queue.waiting_in(pool) {
-                self.take_out(request);
-                self.refuse(request, why, out);
+                let why = self.queue.get(request).and_then(|waiting| self.hopeless(&waiting.pools));
+                if let Some(why) = why {
+                    self.take_out(request);
+                    self.refuse(request, why, out);
+                }
             }
         }
     }

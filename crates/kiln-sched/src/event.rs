@@ -190,6 +190,9 @@ pub struct Acquire {
     pub need: Need,
     /// What its programs must run on; any when absent.
     pub machine: Option<MachineId>,
+    /// Toolchains that it takes in place of its own, on workers that have them, where no other has room; cut at
+    /// [`limits::SUBSTITUTES_MAX`](crate::limits::SUBSTITUTES_MAX).
+    pub substitutes: Vec<ToolchainId>,
     /// One grant for each, most wanted first.
     pub items: Vec<Item>,
     /// Longest wait for the first grant; none answers at once.
@@ -234,6 +237,8 @@ pub struct Granted {
     pub local: bool,
     /// An equal action runs there: this grant joins it and takes no slot.
     pub join: bool,
+    /// The worker was chosen for this toolchain, which it has: another action is to run there.
+    pub substitute: Option<ToolchainId>,
 }
 
 /// Why a request gets no grant.

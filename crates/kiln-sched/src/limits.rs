@@ -31,6 +31,8 @@ pub const WAIT_MAX: Micros = Micros::from_secs(60);
 pub const ITEMS_MAX: usize = 64;
 /// Workers that one request may exclude.
 pub const AVOID_MAX: usize = 32;
+/// Substitutes that one request may name: native compilers of a handful of architectures, two releases of each.
+pub const SUBSTITUTES_MAX: usize = 8;
 /// Slots one client may hold: `-j512`, and as many prefetched, twice over.
 pub const HELD_PER_CLIENT_MAX: u32 = 2048;
 /// Leases one client may have, with those that join another's run and take no slot.

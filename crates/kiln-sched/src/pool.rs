@@ -1,8 +1,8 @@
 //! Which workers can serve what, in order of preference. Knows keys only, nothing of why a worker stands where it does.
 
-use crate::event::{Need, Spec};
+use crate::event::{Acquire, Need, Spec};
 use crate::id::{MachineId, WorkerId};
-use crate::limits::TOOLCHAINS_MAX;
+use crate::limits::{SUBSTITUTES_MAX, TOOLCHAINS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a pool's workers have in common.
@@ -10,6 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct PoolKey {
     pub(crate) need: Need,
     pub(crate) machine: Option<MachineId>,
+}
+
+impl PoolKey {
+    /// The pools that can serve a request: first its own, then those of its substitutes.
+    pub(crate) fn all_of(acquire: &Acquire) -> Vec<PoolKey> {
+        let own = PoolKey { need: acquire.need, machine: acquire.machine };
+        let substitutes = acquire.substitutes.iter().take(SUBSTITUTES_MAX);
+        let mut pools = vec![own];
+        for pool in substitutes.map(|toolchain| PoolKey { need: Need::Toolchain(*toolchain), machine: None }) {
+            if !pools.contains(&pool) {
+                pools.push(pool);
+            }
+        }
+        pools
+    }
 }
 
 /// A worker's place in the order of preference: the least is taken first.

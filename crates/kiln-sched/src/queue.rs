@@ -34,7 +34,8 @@ impl Misfits {
 pub(crate) struct Waiting {
     pub(crate) client: ClientId,
     pub(crate) user: UserId,
-    pub(crate) pool: PoolKey,
+    /// Those that can serve it, the preferred first. It stands in the line of each.
+    pub(crate) pools: Vec<PoolKey>,
     /// What it still wants, with the place of each in the request.
     pub(crate) items: VecDeque<(usize, Item)>,
     pub(crate) granted: Vec<Granted>,
@@ -94,13 +95,19 @@ impl Queue {
     }
 
     /// Puts a request at the end of its user's line. Its number must be new; `times` are now and the end of its wait.
-    pub(crate) fn push(&mut self, acquire: &Acquire, pool: PoolKey, items: VecDeque<(usize, Item)>, times: (Micros, Micros)) {
+    pub(crate) fn push(
+        &mut self,
+        acquire: &Acquire,
+        pools: Vec<PoolKey>,
+        items: VecDeque<(usize, Item)>,
+        times: (Micros, Micros),
+    ) {
         let (since, deadline) = times;
         self.seq += 1;
         let waiting = Waiting {
             client: acquire.client,
             user: acquire.user,
-            pool,
+            pools,
             items,
             granted: Vec::new(),
             backlog: acquire.backlog,
@@ -114,11 +121,13 @@ impl Queue {
         };
         let (user, batch) = (waiting.user, waiting.batch);
         self.deadlines.insert((deadline, acquire.request));
-        let line = self.lines.entry(pool).or_default();
-        line.requests.entry((batch, user)).or_default().insert((waiting.seq, acquire.request));
         let share = self.users.entry(user).or_default();
-        share.lines.insert((pool, batch));
-        line.order.insert(Turn { batch, held: share.held, served: share.served, user });
+        for pool in &waiting.pools {
+            let line = self.lines.entry(*pool).or_default();
+            line.requests.entry((batch, user)).or_default().insert((waiting.seq, acquire.request));
+            share.lines.insert((*pool, batch));
+            line.order.insert(Turn { batch, held: share.held, served: share.served, user });
+        }
         self.requests.insert(acquire.request, waiting);
     }
 
@@ -126,23 +135,29 @@ impl Queue {
     pub(crate) fn remove(&mut self, request: RequestId) -> Option<Waiting> {
         let waiting = self.requests.remove(&request)?;
         self.deadlines.remove(&(waiting.deadline, request));
-        let (pool, key) = (waiting.pool, (waiting.batch, waiting.user));
-        let Some(line) = self.lines.get_mut(&pool) else { return Some(waiting) };
-        let Some(requests) = line.requests.get_mut(&key) else { return Some(waiting) };
-        requests.remove(&(waiting.seq, request));
-        if requests.is_empty() {
-            line.requests.remove(&key);
-            if let Some(share) = self.users.get_mut(&waiting.user) {
-                let turn = Turn { batch: waiting.batch, held: share.held, served: share.served, user: waiting.user };
-                line.order.remove(&turn);
-                share.lines.remove(&(pool, waiting.batch));
-            }
-            if line.order.is_empty() {
-                self.lines.remove(&pool);
-            }
-            self.forget(waiting.user);
-        }
+        waiting.pools.iter().for_each(|pool| self.leave(*pool, request, &waiting));
+        self.forget(waiting.user);
         Some(waiting)
+    }
+
+    /// Takes a request out of one line.
+    fn leave(&mut self, pool: PoolKey, request: RequestId, waiting: &Waiting) {
+        let Some(line) = self.lines.get_mut(&pool) else { return };
+        let key = (waiting.batch, waiting.user);
+        let Some(requests) = line.requests.get_mut(&key) else { return };
+        requests.remove(&(waiting.seq, request));
+        if !requests.is_empty() {
+            return;
+        }
+        line.requests.remove(&key);
+        if let Some(share) = self.users.get_mut(&waiting.user) {
+            let turn = Turn { batch: waiting.batch, held: share.held, served: share.served, user: waiting.user };
+            line.order.remove(&turn);
+            share.lines.remove(&(pool, waiting.batch));
+        }
+        if line.order.is_empty() {
+            self.lines.remove(&pool);
+        }
     }
 
     /// The request whose turn it is in any of `pools`, but for those in `not`.

@@ -202,12 +202,12 @@ impl Scheduler {
         client
     }
 
-    /// Why requests of a pool can expect nothing; `None` when waiting makes sense.
-    pub(crate) fn hopeless(&self, pool: &PoolKey) -> Option<Refusal> {
-        if self.pools.able(pool) > 0 || !self.settled {
+    /// Why requests that these pools can serve can expect nothing; `None` when waiting makes sense.
+    pub(crate) fn hopeless(&self, pools: &[PoolKey]) -> Option<Refusal> {
+        if !self.settled || pools.iter().any(|pool| self.pools.able(pool) > 0) {
             return None;
         }
-        if self.pools.present(pool) > 0 || self.pools.present_in_all() == 0 {
+        if self.pools.present_in_all() == 0 || pools.iter().any(|pool| self.pools.present(pool) > 0) {
             return Some(Refusal::NoWorkers);
         }
         Some(Refusal::UnknownToolchain)

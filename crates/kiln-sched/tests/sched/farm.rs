@@ -38,6 +38,7 @@ pub(crate) fn ask(client: u32, count: usize) -> Acquire {
         user: UserId(client),
         need: Need::Root(RootId(0)),
         machine: Some(MachineId(0)),
+        substitutes: Vec::new(),
         items: vec![Item::default(); count],
         wait: Micros(0),
         backlog: 0,

@@ -177,3 +177,79 @@ fn workers_to_avoid_are_avoided() {
     let request = farm.request(but(&[0, 9]));
     assert_eq!(farm.granted(request).len(), 1);
 }
+
+/// A worker of another processor architecture that has toolchain 5.
+fn other_machine(slots: u32) -> Spec {
+    Spec { machine: MachineId(1), toolchains: vec![ToolchainId(5)], ..spec(slots) }
+}
+
+fn with_substitute() -> Acquire {
+    Acquire { substitutes: vec![ToolchainId(4), ToolchainId(5)], wait: Micros::from_secs(5), ..ask(1, 1) }
+}
+
+#[test]
+fn a_substitute_serves_where_no_equal_worker_has_room() {
+    let mut farm = Farm::new(&[2]);
+    farm.join(1, other_machine(4));
+    let equal = Acquire { wait: Micros(0), ..with_substitute() };
+    let given: Vec<_> = (0..7).flat_map(|_| farm.grants(equal.clone())).collect();
+    let told: Vec<_> = given.iter().map(|granted| (granted.worker.0, granted.substitute.map(|of| of.0))).collect();
+    assert_eq!(told, [(0, None), (0, None), (1, Some(5)), (1, Some(5)), (1, Some(5)), (1, Some(5))]);
+    farm.release(1, given[0].lease, Outcome::Ok);
+    assert_eq!(farm.grants(equal)[0].substitute, None, "the equal one again as soon as it has room");
+}
+
+#[test]
+fn nobody_is_given_a_substitute_unasked() {
+    let mut farm = Farm::new(&[]);
+    farm.join(1, other_machine(4));
+    let request = farm.request(Acquire { wait: Micros::from_secs(5), ..ask(1, 1) });
+    assert_eq!(farm.refusal(request), Some(Refusal::UnknownToolchain));
+    let request = farm.request(Acquire { substitutes: vec![ToolchainId(4)], wait: Micros::from_secs(5), ..ask(1, 1) });
+    assert_eq!(farm.refusal(request), Some(Refusal::UnknownToolchain));
+    assert_eq!(farm.grants(with_substitute())[0].substitute, Some(ToolchainId(5)));
+}
+
+#[test]
+fn one_that_waits_takes_whichever_comes_first() {
+    for frees in [0, 1] {
+        let mut farm = Farm::new(&[1]);
+        farm.join(1, other_machine(1));
+        let held = [farm.grants(with_substitute())[0], farm.grants(with_substitute())[0]];
+        let request = farm.request(with_substitute());
+        assert_eq!((farm.granted(request).len(), farm.refusal(request)), (0, None), "it waits");
+        farm.release(1, held[frees].lease, Outcome::Ok);
+        let granted = farm.granted(request);
+        assert_eq!(granted[0].worker.0, frees as u32);
+        assert_eq!(granted[0].substitute.is_some(), frees == 1);
+        assert_eq!(farm.core.waiting(), 0, "it stands in no line any more");
+    }
+}
+
+#[test]
+fn one_that_waits_for_either_is_refused_when_both_are_gone() {
+    let mut farm = Farm::new(&[1]);
+    farm.join(1, other_machine(1));
+    let _ = farm.workers_of(&with_substitute(), 2);
+    let request = farm.request(with_substitute());
+    farm.step(Event::WorkerLost { worker: WorkerId(0) });
+    assert_eq!(farm.refusal(request), None, "there is still the other");
+    farm.step(Event::WorkerLost { worker: WorkerId(1) });
+    assert_eq!(farm.refusal(request), Some(Refusal::NoWorkers));
+    let avoid = Acquire { avoid: vec![WorkerId(0), WorkerId(1)], ..with_substitute() };
+    let mut farm = Farm::new(&[1]);
+    farm.join(1, other_machine(1));
+    let request = farm.request(avoid);
+    assert_eq!(farm.refusal(request), Some(Refusal::NoWorkers), "all that could are to be avoided");
+}
+
+#[test]
+fn nobody_joins_a_run_on_a_substitute() {
+    let mut farm = Farm::new(&[]);
+    farm.join(1, other_machine(4));
+    let items = vec![Item { action: Some(ActionKey([7; 32])), ..Item::default() }];
+    let same = Acquire { items, ..with_substitute() };
+    let _ = farm.grants(same.clone());
+    let again = farm.grants(same);
+    assert_eq!((again[0].join, again[0].substitute), (false, Some(ToolchainId(5))));
+}

@@ -259,6 +259,7 @@ impl Run {
                     user: UserId(client / 2),
                     need: needs[need as usize],
                     machine: None,
+                    substitutes: (0..avoid % 3).map(ToolchainId).collect(),
                     items: vec![Item { action: action.map(|byte| ActionKey([byte; 32])), attempt, ..Item::default() }; count],
                     wait: Micros::from_ms(wait_ms),
                     backlog: avoid,
