@@ -82,6 +82,19 @@ impl Analysed {
         self.blobs.add_messages([(self.action.command_digest, command.into()), (self.action_digest, action.into())]);
     }
 
+    /// Another driver runs it, on another machine; the root is set already.
+    pub(crate) fn run_by(&mut self, driver: &str, machine: &str, search_path: &str) {
+        self.command.arguments[0] = driver.to_owned();
+        for (name, value) in &mut self.command.environment {
+            if name == "PATH" {
+                search_path.clone_into(value);
+            }
+        }
+        self.action.platform = platform(machine, self.unit.reads_stdin(), None);
+        self.command.platform = self.action.platform.clone();
+        self.seal();
+    }
+
     /// Whether a job sees of the user's terminal what the compiler would see here: clang may look it up in a database, of which the
     /// toolchain holds the usual entries.
     pub(crate) fn knows_terminal(&self) -> bool {

@@ -20,7 +20,8 @@ pub(crate) enum Source {
 /// Every blob of an input root, and the messages that name it.
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
-    toolchain: Arc<Toolchain>,
+    /// Whose files are in the root; none of this machine's where another compiler is.
+    toolchain: Option<Arc<Toolchain>>,
     inputs: Arc<[(Digest, FileId, Arc<str>)]>,
     made: Vec<(Digest, Arc<[u8]>)>,
     /// Digest of the unit's own source.
@@ -36,7 +37,7 @@ impl Blobs {
     pub(crate) fn of(filled: FilledRoot, toolchain: Arc<Toolchain>, source: Option<FileId>) -> Blobs {
         let own = filled.inputs.iter().find(|(_, file, _)| Some(*file) == source).map(|(digest, ..)| *digest);
         Blobs {
-            toolchain,
+            toolchain: Some(toolchain),
             inputs: filled.inputs.into(),
             made: filled.made,
             source: own,
@@ -44,6 +45,21 @@ impl Blobs {
             messages: Vec::with_capacity(2),
             index: OnceLock::new(),
         }
+    }
+
+    /// The same inputs in other directories, beside a compiler whose files are elsewhere. Messages are still to come.
+    pub(crate) fn with_root_of_others(&self, directories: Vec<(Digest, Arc<[u8]>)>) -> Blobs {
+        let messages = Vec::with_capacity(2);
+        Blobs { toolchain: None, directories, messages, index: OnceLock::new(), ..self.clone() }
+    }
+
+    /// Paths of the client's files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(|(.., path)| path.as_ref())
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.toolchain.as_ref().map_or(&[], |toolchain| &toolchain.entries)
     }
 
     /// Adds messages: the command and the action.
@@ -59,7 +75,7 @@ impl Blobs {
 
     fn indexed(&self) -> FxHashMap<Digest, Source> {
         let mut index = FxHashMap::default();
-        for entry in &self.toolchain.entries {
+        for entry in self.entries() {
             if let Entry::File { path, digest, .. } = entry {
                 index.insert(*digest, Source::File(Arc::from(path.as_str())));
             }
@@ -81,7 +97,7 @@ impl Blobs {
 
     /// Blobs that other units need as well.
     pub(crate) fn shared(&self) -> impl Iterator<Item = &Digest> {
-        let toolchain = self.toolchain.entries.iter().filter_map(|entry| match entry {
+        let toolchain = self.entries().iter().filter_map(|entry| match entry {
             Entry::File { digest, .. } => Some(digest),
             _ => None,
         });

@@ -19,7 +19,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, hello: &Hello, control: &Contro
         "explain" => explain(daemon, &args),
         "inputs" => crate::why::inputs(daemon, hello, &control.args).await,
         "status" => status(daemon).await,
-        "doctor" => doctor(daemon),
+        "doctor" => doctor(daemon).await,
         "settings" => to_json(&daemon.settings.configured),
         "slots" => json!({ "local": daemon.slots(), "farm": farm_slots(daemon).await }),
         "drain" => {
@@ -140,7 +140,8 @@ fn toolchains(daemon: &Daemon) -> Value {
     Value::Array(list.values().map(|toolchain| one(toolchain)).collect())
 }
 
-fn doctor(daemon: &Daemon) -> Value {
+async fn doctor(daemon: &Arc<Daemon>) -> Value {
     let farm_error = daemon.farm.as_ref().filter(|farm| !farm.is_up()).map(|farm| farm.last_error());
-    json!({ "sandbox": sandbox(daemon), "toolchains": toolchains(daemon), "farm_error": farm_error, "farm": daemon.farm.is_some() })
+    json!({ "sandbox": sandbox(daemon), "toolchains": toolchains(daemon), "farm_error": farm_error, "farm": daemon.farm.is_some(),
+        "substitutes": crate::substitute::doctor(daemon).await })
 }

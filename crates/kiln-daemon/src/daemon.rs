@@ -24,6 +24,7 @@ use crate::precompiled::Precompiled;
 use crate::root::Bases;
 use crate::slots::{Gate, Holders};
 use crate::stats::Counters;
+use crate::substitute::Substitutes;
 use crate::toolchains::Toolchains;
 
 /// How often counters and what is known of compilers are saved, and stores tidied.
@@ -69,6 +70,8 @@ pub struct Settings {
     pub rung: Option<Rung>,
     /// The daemon ends after this long without a request; `None`: never.
     pub idle_exit: Option<Duration>,
+    /// Whether compilers of workers of another architecture may take the place of this machine's, once proven equal.
+    pub substitutes: bool,
     /// kiln's version, for status.
     pub version: String,
     /// What all of this was made from, as text by key of the configuration, for whoever asks.
@@ -85,6 +88,7 @@ pub(crate) struct Daemon {
     pub(crate) bases: Bases,
     pub(crate) precompiled: Precompiled,
     pub(crate) local: Local,
+    pub(crate) substitutes: Substitutes,
     pub(crate) farm: Option<Arc<Farm>>,
     pub(crate) counters: Counters,
     pub(crate) journal: Journal,
@@ -132,6 +136,7 @@ impl Daemon {
             toolchains: Toolchains::new(kept, view),
             bases: Bases::default(),
             precompiled: Precompiled::new(settings.dir.join("precompiled")),
+            substitutes: Substitutes::load(settings.substitutes, &settings.dir),
             local: Local { store, results, executor, no_executor },
             counters: Counters::load(&settings.dir.join("stats.json")),
             journal: Journal::default(),

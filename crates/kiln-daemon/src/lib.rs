@@ -2,7 +2,7 @@
 //!
 //! A request's way: `listen` takes it off the socket, `analyse` reads it into an action (with `files`, `toolchains`, `inputs`
 //! and `root`), `unit` follows it to an end (`course` decides, `local` and `farm` do), `reply` packs what the wrapper commits.
-//! What became of it is in `stats` and `journal`, which `control` answers from.
+//! Compilers of other machines that may take the place of this one's are in `substitute`. What became of it is in `stats` and `journal`, which `control` answers from.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ mod root;
 mod several;
 mod slots;
 mod stats;
+mod substitute;
 mod taken;
 mod toolchains;
 mod unit;

@@ -57,6 +57,8 @@ pub struct Stats {
     pub unprovable: BTreeMap<String, u64>,
     /// Names in a compiler's own list that the scan had not found; each discards a result.
     pub scan_miss: u64,
+    /// Of `remote`, those compiled by a substitute of another machine.
+    pub substituted: u64,
 }
 
 /// The daemon's counters.

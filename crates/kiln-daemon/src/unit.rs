@@ -14,7 +14,7 @@ use crate::action::Analysed;
 use crate::analyse::{Analyst, Refused, Work};
 use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
-use crate::farm::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant};
+use crate::farm::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant, Wish};
 use crate::inputs::Form;
 use crate::journal::{self, Attempt, Unit};
 use crate::local::LocalError;
@@ -22,6 +22,7 @@ use crate::precompiled;
 use crate::reply::{Delivery, UnitResult, deliver};
 use crate::several;
 use crate::slots::Permit;
+use crate::substitute::{NOT_COUNTED, Variants, Whose, counted};
 use crate::taken::take;
 use crate::witness;
 
@@ -223,21 +224,25 @@ pub(crate) async fn analyse(
         if !same {
             return Err(Refused::new("other-view", path));
         }
-        let analyst = Analyst {
-            files: &daemon.files,
-            scans: &daemon.scans,
-            toolchains: &daemon.toolchains,
-            bases: &daemon.bases,
-            precompiled: &daemon.precompiled,
-            stdin,
-            again: false,
-        };
-        analyst.analyse(&request, epoch).map(|work| (work, request))
+        analyst(&daemon, stdin).analyse(&request, epoch).map(|work| (work, request))
     });
     worked.await.unwrap_or_else(|error| {
         tracing::error!("analysis: {error}");
         Err(Refused::new("bug", error.to_string()))
     })
+}
+
+/// What reads requests with all that this daemon remembers.
+pub(crate) fn analyst(daemon: &Daemon, stdin: Option<Arc<[u8]>>) -> Analyst<'_> {
+    Analyst {
+        files: &daemon.files,
+        scans: &daemon.scans,
+        toolchains: &daemon.toolchains,
+        bases: &daemon.bases,
+        precompiled: &daemon.precompiled,
+        stdin,
+        again: false,
+    }
 }
 
 /// The wrapper runs its compiler itself; a heavy one waits for a slot.
@@ -358,23 +363,21 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
             Err(_) => {}
         }
     }
+    let mut variants = Variants::of(daemon, unit);
+    if let Some((result, from)) = variants.find(daemon, &farm, story).await {
+        return Ok(Finished { result, went: Went::Hit(from), warning: None });
+    }
     let began = Instant::now();
     let mut course = Course::new(fallback == Fallback::Fail);
     while let Next::Remote { attempt } = course.next() {
-        match place(daemon, &farm, unit, attempt, course.avoid()).await {
+        let wish = Wish { attempt, avoid: course.avoid(), substitutes: variants.ids() };
+        match place(daemon, &farm, unit, &wish).await {
             Where::Worker(mut granted) => {
                 course.granted();
-                let (at_ms, began) = (story.elapsed_ms(), Instant::now());
                 let worker = granted.grant.worker_name.clone();
-                let outcome = match farm.attempt(unit, &mut granted).await {
-                    Ok(remote) => take(daemon, unit, remote, story),
-                    Err(setback) => Err(setback),
-                };
-                let told = outcome.as_ref().map_or_else(|setback| format!("{setback:?}"), |_| "ok".to_owned());
-                let ms = began.elapsed().as_millis() as u64;
-                story.attempts.push(Attempt { worker: worker.clone(), outcome: told, at_ms, ms });
-                match outcome {
+                match try_on(daemon, &farm, unit, &variants, &mut granted, story).await {
                     Ok(result) => return Ok(Finished { result, went: Went::Remote, warning: None }),
+                    Err(Setback::Unfit { code: NOT_COUNTED, .. }) => variants.give_up(),
                     Err(Setback::Missed(missed)) => return Err(scan_miss(daemon, unit, &missed)),
                     Err(setback) => {
                         if let Setback::Lost { code, .. } | Setback::Unfit { code, .. } = &setback {
@@ -388,6 +391,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
                 story.here_at_ms = Some(story.elapsed_ms());
                 return run_here(daemon, unit, Some(permit)).await;
             }
+            Where::Nowhere { .. } if variants.were_given_up() => break,
             Where::Nowhere { code, detail } => match course.nowhere(code, detail, began.elapsed()) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => break,
@@ -399,6 +403,33 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
         Some((code, detail)) => blamed(daemon, unit, fallback, code, detail).await,
         None => run_here(daemon, unit, None).await,
     }
+}
+
+/// One attempt on the granted worker, told in the unit's story.
+async fn try_on(
+    daemon: &Arc<Daemon>,
+    farm: &Farm,
+    unit: &Arc<Analysed>,
+    variants: &Variants,
+    granted: &mut Granted,
+    story: &mut Unit,
+) -> Result<UnitResult, Setback> {
+    let (at_ms, began) = (story.elapsed_ms(), Instant::now());
+    let (run, by) = match variants.granted(&granted.grant) {
+        Whose::Own => (unit, String::new()),
+        Whose::Substitute(other) => (other, format!(", by its {}", other.command.arguments[0])),
+        Whose::Unknown => return Err(Setback::Rejected),
+    };
+    let outcome = match farm.attempt(run, granted).await {
+        Ok(remote) => take(daemon, run, remote, story),
+        Err(setback) => Err(setback),
+    };
+    let outcome = if by.is_empty() { outcome } else { counted(outcome) };
+    let told = outcome.as_ref().map_or_else(|setback| format!("{setback:?}{by}"), |_| format!("ok{by}"));
+    let ms = began.elapsed().as_millis() as u64;
+    story.attempts.push(Attempt { worker: granted.grant.worker_name.clone(), outcome: told, at_ms, ms });
+    daemon.counters.count(|stats| stats.substituted += u64::from(outcome.is_ok() && !by.is_empty()));
+    outcome
 }
 
 /// The farm let the unit down: it runs here, and the user is told as he wishes.
@@ -435,7 +466,7 @@ const GRACE_MS: u32 = 150;
 const SILENT_GRACE: Duration = Duration::from_secs(1);
 
 /// A worker, or an idle processor of this machine when the farm is full or does not answer.
-async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, attempt: u32, avoid: &[String]) -> Where {
+async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, wish: &Wish<'_>) -> Where {
     let full = Notify::new();
     let here = async {
         let _ = tokio::time::timeout(SILENT_GRACE, full.notified()).await;
@@ -452,7 +483,7 @@ async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, att
     loop {
         let no_grant = tokio::select! {
             biased;
-            granted = farm.acquire(unit, attempt, avoid, wait_ms) => match granted {
+            granted = farm.acquire(unit, wish, wait_ms) => match granted {
                 Ok(granted) => return Where::Worker(Box::new(granted)),
                 Err(no_grant) => no_grant,
             },
@@ -472,7 +503,8 @@ async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, att
     }
 }
 
-async fn find_local(daemon: &Arc<Daemon>, unit: &Arc<Analysed>) -> Option<UnitResult> {
+/// A result of this action kept on this machine.
+pub(crate) async fn find_local(daemon: &Arc<Daemon>, unit: &Arc<Analysed>) -> Option<UnitResult> {
     daemon.local.results.as_ref()?;
     let (daemon, digest) = (Arc::clone(daemon), unit.action_digest);
     tokio::task::spawn_blocking(move || daemon.local.find(&digest)).await.ok().flatten()

@@ -95,13 +95,7 @@ impl Queue {
     }
 
     /// Puts a request at the end of its user's line. Its number must be new; `times` are now and the end of its wait.
-    pub(crate) fn push(
-        &mut self,
-        acquire: &Acquire,
-        pools: Vec<PoolKey>,
-        items: VecDeque<(usize, Item)>,
-        times: (Micros, Micros),
-    ) {
+    pub(crate) fn push(&mut self, acquire: &Acquire, pools: Vec<PoolKey>, items: VecDeque<(usize, Item)>, times: (Micros, Micros)) {
         let (since, deadline) = times;
         self.seq += 1;
         let waiting = Waiting {

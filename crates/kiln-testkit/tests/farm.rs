@@ -21,6 +21,8 @@ mod killed;
 mod liar;
 #[path = "farm/services.rs"]
 mod services;
+#[path = "farm/substitutes.rs"]
+mod substitutes;
 #[path = "farm/support.rs"]
 mod support;
 #[path = "farm/versions.rs"]

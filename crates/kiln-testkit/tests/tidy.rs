@@ -32,7 +32,7 @@ const EDGES: &[(&str, u8, &[&str])] = &[
     ("kiln-sandbox", 1, &["kiln-cas"]),
     ("kiln-toolchain", 1, &["kiln-cas", "kiln-cmdline"]),
     ("kiln-cache", 2, &["kiln-cas", "kiln-proto", "kiln-rpc", "kiln-store"]),
-    ("kiln-worker", 2, &["kiln-cache", "kiln-cas", "kiln-proto", "kiln-rpc", "kiln-sandbox", "kiln-store"]),
+    ("kiln-worker", 2, &["kiln-cache", "kiln-cas", "kiln-proto", "kiln-rpc", "kiln-sandbox", "kiln-store", "kiln-toolchain"]),
     ("kiln-scheduler", 2, &["kiln-cache", "kiln-cas", "kiln-proto", "kiln-rpc", "kiln-sched"]),
     (
         "kiln-daemon",

@@ -14,6 +14,7 @@ mod operations;
 mod publish;
 mod register;
 mod service;
+mod substitute;
 mod verdict;
 mod worker;
 
@@ -27,5 +28,6 @@ pub use host_root::{HostRoot, Seen};
 pub use kiln_proto::grant::GRANT_METADATA as GRANT_KEY;
 pub use kiln_proto::home::home;
 pub use operations::name as operation_name;
+pub use substitute::family_name;
 pub use verdict::{Doubt, Verdict, judge, judge_plain};
 pub use worker::{Settings, Worker};

@@ -71,21 +71,27 @@ fn remember(worker: &Worker, scheduler: &Address, worker_id: &str) {
 
 async fn register(worker: &Worker, client: &mut SchedulerClient<Channel>) -> Result<RegisterResponse, Status> {
     let settings = &worker.settings;
+    let substitutes = match worker.kiln_root().is_empty() {
+        true => Vec::new(),
+        false => worker.shared.offers.offered.clone(),
+    };
+    let own = std::env::consts::ARCH;
     let request = RegisterRequest {
         name: settings.name.clone(),
         address: settings.advertise.to_string(),
         kind: NodeKind::Worker as i32,
         version: settings.version.clone(),
         boot_id: worker.boot_id.to_string(),
-        machine: std::env::consts::ARCH.to_owned(),
+        machine: if settings.machine.is_empty() { own.to_owned() } else { settings.machine.clone() },
         slots: worker.shared.slots_count as u32,
         cores: worker.cores(),
         dedicated: settings.dedicated,
         kiln_root: worker.kiln_root(),
         sandbox: format!("{:?}", worker.report().rung),
-        toolchains: Vec::new(),
+        toolchains: substitutes.iter().map(|substitute| substitute.id.clone()).collect(),
         tls_name: settings.tls_name.clone(),
         protocol: kiln_proto::PROTOCOL,
+        substitutes,
     };
     let answer = tokio::time::timeout(ANSWER_WAIT, client.register(request)).await;
     let answer = answer.map_err(|_| Status::deadline_exceeded("no answer to the registration"))??.into_inner();
@@ -173,12 +179,12 @@ fn unwell(worker: &Worker, disk_free_bytes: u64) -> String {
     }
 }
 
-/// What people should know: the last job whose end was not believed.
+/// What people should know: the last job whose end was not believed, or else a compiler that cannot be offered.
 fn note(worker: &Worker) -> String {
     let doubted = worker.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner);
     match &*doubted {
         Some((since, why)) if since.elapsed() < NOTE_FOR => format!("{why}, {} s ago", since.elapsed().as_secs()),
-        _ => String::new(),
+        _ => worker.shared.offers.trouble.clone(),
     }
 }
 

@@ -31,6 +31,7 @@ use crate::fetch::Fetcher;
 use crate::host_root::Seen;
 use crate::operations::{self, LEASE_DAEMON, LEASE_OTHER, Operations, Watcher};
 use crate::publish::Publisher;
+use crate::substitute::Offers;
 
 /// Most bytes of outputs inside an answer, as the caller asks for: a gRPC message of 4 MiB less room for messages.
 const INLINE_MAX: u64 = 512 << 10;
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) unwell: Mutex<Option<(Instant, String)>>,
     /// The last job whose end was not believed.
     pub(crate) doubted: Mutex<Option<(Instant, String)>>,
+    /// Compilers of this machine that clients may use.
+    pub(crate) offers: Offers,
     pub(crate) counters: Counters,
 }
 

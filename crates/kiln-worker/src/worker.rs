@@ -28,6 +28,7 @@ use crate::operations::Operations;
 use crate::publish::Publisher;
 use crate::register;
 use crate::service::{Counters, Service, Shared};
+use crate::substitute;
 
 /// How often the store is tidied.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -66,6 +67,10 @@ pub struct Settings {
     pub rung: Option<Rung>,
     /// Cgroups in which children may be made.
     pub cgroups: Vec<PathBuf>,
+    /// The processor architecture that jobs run on, as `uname -m` has it, where it is another than this machine's; else empty.
+    pub machine: String,
+    /// Drivers of compilers of this machine that may stand in for those of clients of another architecture.
+    pub substitutes: Vec<PathBuf>,
     /// kiln's version.
     pub version: String,
 }
@@ -111,12 +116,13 @@ impl Worker {
         let config = StoreConfig::new(settings.dir.join("store"), settings.store_bytes_max);
         let store = tokio::task::block_in_place(|| DiskStore::open(config)).map_err(|error| error.to_string())?;
         let engine = Cluster::connect(store, cluster, used).await?;
-        Ok(Worker::with_engine(settings, Arc::new(engine)))
+        Ok(tokio::task::block_in_place(|| Worker::with_engine(settings, Arc::new(engine))))
     }
 
-    /// A worker that runs its actions with `engine`, in place of the sandbox's executor.
+    /// A worker that runs its actions with `engine`, in place of the sandbox's executor. Blocks while its substitutes are packaged.
     pub fn with_engine(settings: Settings, engine: Arc<dyn Engine>) -> Worker {
         let (slots, store) = (settings.slots.max(1), engine.store().clone());
+        let offers = substitute::offer(&settings.substitutes, &settings.dir.join("digests"), &store);
         let pool = || Pool::new(settings.dial.clone());
         let fetcher = Arc::new(Fetcher::new(store, pool(), settings.advertise.to_string()));
         let publisher = Publisher::start(Arc::clone(&engine), Arc::clone(&fetcher), Arc::new(pool()));
@@ -135,6 +141,7 @@ impl Worker {
             registrations: Mutex::default(),
             unwell: Mutex::new(None),
             doubted: Mutex::new(None),
+            offers,
             counters: Counters::default(),
         };
         let boot_id = crate::service::fresh_name().into();

@@ -112,6 +112,8 @@ async fn worker(args: &Args, n: usize, address: &Address, engine: Arc<Replay>) -
         limits: Limits::default(),
         rung: None,
         cgroups: Vec::new(),
+        machine: String::new(),
+        substitutes: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let worker = Worker::with_engine(settings, engine);

@@ -1,5 +1,6 @@
 //! The farm as a daemon uses it: who may run something where. Runs nothing itself.
 
+use kiln_cas::Digest;
 use kiln_proto::reapi::GetCapabilitiesRequest;
 use kiln_proto::reapi::capabilities_client::CapabilitiesClient;
 use kiln_proto::v1::{AcquireRequest, Grant, GrantRequest, Node, NodeKind, Outcome, Refusal, StatusRequest, StatusResponse};
@@ -53,6 +54,15 @@ pub(crate) enum NoGrant {
     NoWorkers,
     /// No scheduler answers, or it knows no worker.
     NoFarm(String),
+}
+
+/// What a unit wants of its slot.
+pub(crate) struct Wish<'a> {
+    pub(crate) attempt: u32,
+    /// Workers that failed it.
+    pub(crate) avoid: &'a [String],
+    /// Those it takes where no worker for its own toolchain has room.
+    pub(crate) substitutes: &'a [Digest],
 }
 
 /// A grant in hand. It is returned when dropped, as unused if nothing else was said.
@@ -230,16 +240,21 @@ impl Farm {
     }
 
     /// Asks for a slot for this unit; waits at most `wait_ms` while the farm is full.
-    pub(crate) async fn acquire(&self, unit: &Analysed, attempt: u32, avoid: &[String], wait_ms: u32) -> Result<Granted, NoGrant> {
+    pub(crate) async fn acquire(&self, unit: &Analysed, wish: &Wish<'_>, wait_ms: u32) -> Result<Granted, NoGrant> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = scopeguard(|| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         });
+        self.acquire_as(&self.request(unit, wish, wait_ms)).await
+    }
+
+    /// Asks for the slot of `request`, in this daemon's name.
+    pub(crate) async fn acquire_as(&self, request: &AcquireRequest) -> Result<Granted, NoGrant> {
         let mut last = None;
         // Once with each scheduler that seems to be there, at most.
         for _ in 0..self.schedulers.count() {
             let Some(index) = self.schedulers.current() else { break };
-            let request = self.request(unit, attempt, avoid, wait_ms);
+            let request = AcquireRequest { client_id: self.schedulers.client_id().to_owned(), ..request.clone() };
             match self.schedulers.client(index).acquire(request).await {
                 Ok(answer) => return self.granted(index, answer.into_inner()),
                 Err(status) => {
@@ -251,12 +266,13 @@ impl Farm {
         Err(NoGrant::NoFarm(last.unwrap_or_else(|| self.last_error())))
     }
 
-    fn request(&self, unit: &Analysed, attempt: u32, tried: &[String], wait_ms: u32) -> AcquireRequest {
+    fn request(&self, unit: &Analysed, wish: &Wish<'_>, wait_ms: u32) -> AcquireRequest {
+        let Wish { attempt, avoid: tried, substitutes } = *wish;
         let mut avoid = tried.to_vec();
         // The unit's own first: the scheduler takes no more than so many.
         avoid.extend(self.sick().names().filter(|name| !tried.iter().any(|of| of == name)).map(str::to_owned));
         AcquireRequest {
-            client_id: self.schedulers.client_id().to_owned(),
+            client_id: String::new(),
             local_worker: self.settings.local_worker.clone(),
             toolchain: unit.toolchain.id.hex(),
             machine: unit.toolchain.host_arch.to_owned(),
@@ -268,6 +284,7 @@ impl Farm {
             avoid,
             batch: self.settings.batch,
             instance: super::INSTANCE.to_owned(),
+            substitutes: substitutes.iter().map(|substitute| substitute.to_string()).collect(),
         }
     }
 

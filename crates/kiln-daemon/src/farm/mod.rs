@@ -11,7 +11,7 @@ mod transfer;
 
 pub(crate) use attempt::{Arrived, Remote};
 pub use grants::FarmSettings;
-pub(crate) use grants::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant};
+pub(crate) use grants::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant, Wish};
 
 /// Instance that workers write results to and daemons read.
 pub(crate) const INSTANCE: &str = "main";

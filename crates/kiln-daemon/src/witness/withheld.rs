@@ -58,6 +58,7 @@ impl World {
             local_sandbox: true,
             rung: None,
             idle_exit: None,
+            substitutes: false,
             version: String::new(),
             configured: std::collections::BTreeMap::new(),
         };

@@ -6,7 +6,7 @@ use crate::farm::event::AcquireCall;
 use crate::limits::{ADDRESS_MAX, LEASES_PER_CALL_MAX, NAME_MAX, TEXT_MAX, TOKEN_LEASE};
 use kiln_cas::{Digest, Hasher};
 use kiln_proto::v1;
-use kiln_sched::limits::{AVOID_MAX, ITEMS_MAX, LEASE};
+use kiln_sched::limits::{AVOID_MAX, ITEMS_MAX, LEASE, SUBSTITUTES_MAX};
 use kiln_sched::{
     Acquire, ActionKey, ClientId, Granted, Item, LeaseId, MachineId, Micros, Need, Outcome, Refusal, RequestId, RootId,
     ToolchainId, UserId, WorkerId,
@@ -43,7 +43,12 @@ impl Actor {
             return Err(CallError::Bad("instance is too long".to_owned()));
         }
         let (client, user) = self.client(&call.user, &call.client)?;
-        let (need, machine, names) = self.need(message)?;
+        let (need, machine, mut names) = self.need(message)?;
+        // Names that nobody has registered serve nobody: those are left out, and none is kept in use for them.
+        let substitutes = message.substitutes.iter().take(SUBSTITUTES_MAX).filter(|name| self.toolchains.find(name).is_some());
+        let substitutes: Vec<u32> =
+            substitutes.cloned().collect::<Vec<_>>().iter().filter_map(|name| self.toolchains.hold(name)).collect();
+        names.toolchains.extend(&substitutes);
         let node = |name: &String| self.members.find(name).map(|(id, _)| id);
         // One more than may be asked for, so that the core counts the excess without being given a million.
         let wanted = message.requests.iter().take(ITEMS_MAX + 1);
@@ -53,6 +58,7 @@ impl Actor {
             user,
             need,
             machine,
+            substitutes: substitutes.into_iter().map(ToolchainId).collect(),
             items: wanted.map(|request| item(&message.instance, request)).collect(),
             wait: Micros::from_ms(u64::from(message.wait_ms)),
             backlog: message.backlog,
@@ -133,6 +139,7 @@ impl Actor {
 
     fn grant(&mut self, asked: &Asked, granted: &Granted) -> Option<v1::Grant> {
         let lease = self.lease_name(granted.lease);
+        let substitute = granted.substitute.and_then(|id| self.toolchains.name(id.0).cloned()).unwrap_or_default();
         let member = self.members.get_mut(granted.worker)?;
         let token = member.sign(v1::GrantToken {
             lease: lease.clone(),
@@ -152,6 +159,7 @@ impl Actor {
             local: granted.local,
             join: granted.join,
             request: u32::try_from(granted.item).unwrap_or(u32::MAX),
+            substitute,
         })
     }
 

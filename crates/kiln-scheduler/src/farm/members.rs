@@ -7,7 +7,7 @@ use kiln_proto::grant::{GRANT_KEY_BYTES, GrantKey};
 use kiln_proto::v1;
 use kiln_rpc::Address;
 use kiln_sched::WorkerId;
-use kiln_sched::limits::{TOOLCHAINS_MAX, WORKERS_MAX};
+use kiln_sched::limits::{SUBSTITUTES_MAX, TOOLCHAINS_MAX, WORKERS_MAX};
 use std::collections::BTreeMap;
 
 /// A node as it registered.
@@ -81,6 +81,14 @@ pub(crate) fn check(about: &v1::RegisterRequest) -> Result<v1::NodeKind, CallErr
     }
     for toolchain in &about.toolchains {
         checked("toolchain", toolchain, NAME_MAX)?;
+    }
+    if about.substitutes.len() > SUBSTITUTES_MAX {
+        return Err(CallError::Bad(format!("more than {SUBSTITUTES_MAX} substitutes")));
+    }
+    for substitute in &about.substitutes {
+        checked("substitute", &substitute.id, NAME_MAX)?;
+        let told = [&substitute.family, &substitute.version, &substitute.target, &substitute.driver];
+        told.into_iter().try_for_each(|text| checked("substitute", text, ADDRESS_MAX))?;
     }
     match v1::NodeKind::try_from(about.kind) {
         Ok(v1::NodeKind::Unspecified) | Err(_) => Err(CallError::Bad("kind is neither worker nor cache".to_owned())),

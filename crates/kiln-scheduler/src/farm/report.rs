@@ -67,6 +67,7 @@ impl Actor {
             dedicated: about.dedicated,
             kiln_root: about.kiln_root.clone(),
             machine: about.machine.clone(),
+            substitutes: about.substitutes.clone(),
         })
     }
 

@@ -102,6 +102,7 @@ pub(crate) fn worker(name: &str, slots: u32) -> v1::RegisterRequest {
         toolchains: vec!["gcc-12".to_owned()],
         tls_name: String::new(),
         protocol: kiln_proto::PROTOCOL,
+        substitutes: Vec::new(),
     }
 }
 

@@ -167,6 +167,35 @@ fn read_answer(report: &mut Report, answer: &Value) {
         None if farm => report.good("farm: reached"),
         None => report.weak("farm: none configured ([farm] schedulers); everything compiles here"),
     }
+    substitutes(report, answer);
+}
+
+/// Compilers of other machines that could take the place of this one's, and how they compared.
+fn substitutes(report: &mut Report, answer: &Value) {
+    let on = answer.pointer("/substitutes/on").and_then(Value::as_bool).unwrap_or(false);
+    let offers = answer.pointer("/substitutes/offers").and_then(Value::as_array);
+    for offer in offers.into_iter().flatten() {
+        let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).map(print::plain).unwrap_or_default();
+        let [worker, machine, driver] = ["worker", "machine", "driver"].map(|key| text(offer, key));
+        let [family, version, target] = ["family", "version", "target"].map(|key| text(offer, key));
+        let what = format!("substitute: {driver} of {worker} ({machine}), {family} {version} for {target}");
+        if !on {
+            report.weak(format!("{what}: not used, for [daemon] substitutes is off"));
+            continue;
+        }
+        let tried = offer.get("for").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if tried.is_empty() {
+            report.weak(format!("{what}: no such compiler was used here yet; compile something, then ask again"));
+        }
+        for one in tried {
+            let (own, why) = (text(one, "driver"), text(one, "why"));
+            match one.get("equal").and_then(Value::as_bool) {
+                Some(true) => report.good(format!("{what}: equal to {own} in every probe, may stand in for it")),
+                Some(false) => report.wrong(format!("{what}: not used for {own}: {why}")),
+                None => report.weak(format!("{what}: not compared with {own}: {why}")),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -199,5 +228,48 @@ mod tests {
              note   farm: none configured ([farm] schedulers); everything compiles here\n",
             Exit::Success,
         );
+    }
+
+    #[test]
+    fn compilers_of_other_machines_are_judged() {
+        let offer = |tried: Value| {
+            json!({"worker": "w1", "machine": "aarch64", "driver": "/usr/bin/x", "family": "gcc", "version": "12.2.0", "target": "t",
+                "for": tried})
+        };
+        let answer = |on: bool, tried: Value| {
+            json!({"sandbox": {"rung": "Root", "why_not_better": []}, "farm": true, "farm_error": null,
+                "substitutes": {"on": on, "offers": [offer(tried)]}})
+        };
+        let head = "good   sandbox: Root\ngood   farm: reached\n";
+        let what = "substitute: /usr/bin/x of w1 (aarch64), gcc 12.2.0 for t: ";
+        for (on, tried, line, exit) in [
+            (false, json!([]), format!("note   {what}not used, for [daemon] substitutes is off\n"), Exit::Success),
+            (
+                true,
+                json!([]),
+                format!("note   {what}no such compiler was used here yet; compile something, then ask again\n"),
+                Exit::Success,
+            ),
+            (
+                true,
+                json!([{"driver": "/usr/bin/gcc", "equal": true, "why": ""}]),
+                format!("good   {what}equal to /usr/bin/gcc in every probe, may stand in for it\n"),
+                Exit::Success,
+            ),
+            (
+                true,
+                json!([{"driver": "/usr/bin/gcc", "equal": false, "why": "-O2"}]),
+                format!("WRONG  {what}not used for /usr/bin/gcc: -O2\n"),
+                Exit::Failure,
+            ),
+            (
+                true,
+                json!([{"driver": "/usr/bin/gcc", "equal": null, "why": "full"}]),
+                format!("note   {what}not compared with /usr/bin/gcc: full\n"),
+                Exit::Success,
+            ),
+        ] {
+            check(&answer(on, tried), &format!("{head}{line}"), exit);
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Asker {
                 Err(error) => return Err(sent.err().unwrap_or(error)).context("the daemon went away"),
             };
             match Reply::from_frame(&frame)? {
-                Reply::Wait if begin.elapsed() > ANSWER_MAX => bail!("the daemon has no answer to `{name}`"),
+                Reply::Wait if begin.elapsed() > answer_max(name) => bail!("the daemon has no answer to `{name}`"),
                 Reply::Wait => {}
                 Reply::Answer(text) => return Ok(Some(serde_json::from_str(&text).context("the daemon's answer")?)),
                 Reply::Refuse(why) | Reply::Fail(why) => bail!("the daemon: {why}"),
@@ -103,8 +103,11 @@ impl Asker {
     }
 }
 
-/// A daemon answers questions from memory; what takes longer is a fault.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// A daemon answers questions from memory; what takes longer is a fault. For `doctor` it may have compilers of other machines
+/// compile some dozens of probes, half a second each, and send them what they need first.
+fn answer_max(name: &str) -> Duration {
+    Duration::from_secs(if name == "doctor" { 180 } else { 10 })
+}
 
 /// Why the daemon could not start the last time, if it could not.
 pub(crate) fn last_error() -> Option<String> {

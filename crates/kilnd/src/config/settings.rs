@@ -62,6 +62,7 @@ pub(crate) struct DaemonSettings {
     pub(crate) sandbox: bool,
     pub(crate) idle_exit: Duration,
     pub(crate) local_worker: String,
+    pub(crate) substitutes: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +80,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) job_output_max: u64,
     pub(crate) job_processes_max: u64,
     pub(crate) cgroups: Vec<String>,
+    pub(crate) machine: String,
+    pub(crate) substitutes: Vec<String>,
     pub(crate) cluster: ClusterSettings,
 }
 
@@ -181,6 +184,7 @@ impl Settings {
                 sandbox: from.truth("daemon.sandbox"),
                 idle_exit: from.time("daemon.idle_exit"),
                 local_worker: from.text("daemon.local_worker"),
+                substitutes: from.truth("daemon.substitutes"),
             },
             worker: WorkerSettings {
                 listen: from.addresses("worker.listen"),
@@ -196,6 +200,8 @@ impl Settings {
                 job_output_max: from.size("worker.job_output_max"),
                 job_processes_max: from.count("worker.job_processes_max"),
                 cgroups: from.names("worker.cgroups"),
+                machine: from.text("worker.machine"),
+                substitutes: from.names("worker.substitutes"),
                 cluster: ClusterSettings {
                     address: from.address("worker.cluster"),
                     instance: from.text("worker.cluster_instance"),

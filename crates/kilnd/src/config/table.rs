@@ -118,6 +118,14 @@ pub(crate) const KEYS: &[Key] = &[
     key("daemon", "sandbox", Kind::Bool, "true", "Whether units that run here run in the sandbox, and are kept."),
     key("daemon", "idle_exit", Kind::Time, "8h", "A daemon without a request for this long ends. 0s: never."),
     key("daemon", "local_worker", Kind::Text, "", "Name of the worker on this machine, used last. Empty: the host's name."),
+    key(
+        "daemon",
+        "substitutes",
+        Kind::Bool,
+        "false",
+        "Whether compilers of workers of another processor architecture (`worker.substitutes`) may take the place of this machine's, \
+         once a set of probes came out the same with both.",
+    ),
     key("worker", "listen", Kind::Addresses, "127.0.0.1:8981", "Where the worker is reached."),
     key("worker", "advertise", Kind::Address, "", "Its address as others reach it. Empty: the first of `listen`."),
     key("worker", "name", Kind::Text, "", "Its name, unique in the farm. Empty: the host's name."),
@@ -149,6 +157,22 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "Cgroups in which each job gets one of its own, so that the kernel bounds its memory and processes: directories, or `own` for \
          those of the service itself (systemd's `Delegate=`). Empty: kiln watches its jobs by itself.",
+    ),
+    key(
+        "worker",
+        "machine",
+        Kind::Text,
+        "",
+        "The processor architecture that its jobs run on, as `uname -m` has it: for a gateway to a cluster of other machines. Empty: \
+         this machine's.",
+    ),
+    key(
+        "worker",
+        "substitutes",
+        Kind::Names,
+        "",
+        "Compilers of this machine that may stand in for those of clients of another processor architecture, of the same version and \
+         target: absolute paths of their drivers.",
     ),
     key(
         "worker",

@@ -65,6 +65,7 @@ async fn register(client: &mut SchedulerClient<Channel>, announced: &Announced) 
         boot_id: std::process::id().to_string(),
         machine: std::env::consts::ARCH.to_owned(),
         protocol: kiln_proto::PROTOCOL,
+        substitutes: Vec::new(),
         ..RegisterRequest::default()
     };
     let answer = in_time(client.register(request)).await?;

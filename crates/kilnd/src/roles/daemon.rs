@@ -60,6 +60,7 @@ pub(crate) async fn serve(running: &Running, farm: Option<FarmSettings>) -> anyh
         local_sandbox: configured.sandbox,
         rung: None,
         idle_exit: Some(configured.idle_exit).filter(|limit| !limit.is_zero()),
+        substitutes: configured.substitutes,
         version: VERSION.to_owned(),
         configured: running.settings.of_daemon.clone(),
     };

@@ -1,5 +1,7 @@
 //! The worker role: from settings to `kiln_worker`, served. Knows no job.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use kiln_rpc::Address;
 use kiln_rpc::Dial;
@@ -76,6 +78,8 @@ pub(crate) async fn start(running: &Running, farm: Farm, listen: &[Address]) -> 
         },
         rung: None,
         cgroups: cgroup::for_jobs(&configured.cgroups),
+        machine: configured.machine.clone(),
+        substitutes: configured.substitutes.iter().map(PathBuf::from).collect(),
         version: VERSION.to_owned(),
     };
     let worker = match &configured.cluster.address {
