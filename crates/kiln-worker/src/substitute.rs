@@ -37,12 +37,12 @@ enum OfferError {
 }
 
 /// Packages `drivers` into `store`. One that cannot be is told of and left out. Blocks.
-pub(crate) fn offer(drivers: &[PathBuf], digests: &Path, store: &DiskStore) -> Offers {
+pub(crate) fn offer(drivers: &[PathBuf], store: &DiskStore) -> Offers {
     let mut offers = Offers::default();
     if drivers.is_empty() {
         return offers;
     }
-    let mut cache = DigestCache::load(digests);
+    let mut cache = DigestCache::new();
     let mut trouble = Vec::new();
     for driver in drivers.iter().take(OFFERS_MAX) {
         match package(driver, &mut cache, store) {
@@ -59,9 +59,6 @@ pub(crate) fn offer(drivers: &[PathBuf], digests: &Path, store: &DiskStore) -> O
     }
     trouble.iter().for_each(|line| tracing::error!("{line}"));
     offers.trouble = trouble.join("; ");
-    if let Err(error) = cache.save(digests) {
-        tracing::warn!("digests not saved: {error}");
-    }
     offers
 }
 

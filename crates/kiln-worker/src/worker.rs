@@ -122,7 +122,7 @@ impl Worker {
     /// A worker that runs its actions with `engine`, in place of the sandbox's executor. Blocks while its substitutes are packaged.
     pub fn with_engine(settings: Settings, engine: Arc<dyn Engine>) -> Worker {
         let (slots, store) = (settings.slots.max(1), engine.store().clone());
-        let offers = substitute::offer(&settings.substitutes, &settings.dir.join("digests"), &store);
+        let offers = substitute::offer(&settings.substitutes, &store);
         let pool = || Pool::new(settings.dial.clone());
         let fetcher = Arc::new(Fetcher::new(store, pool(), settings.advertise.to_string()));
         let publisher = Publisher::start(Arc::clone(&engine), Arc::clone(&fetcher), Arc::new(pool()));
