@@ -139,8 +139,8 @@ if [ $clean = yes ]; then
         haproxy) make -s clean TARGET=linux-glibc ;;
         zlib) [ ! -f zlib.pc ] || make -s distclean ;;
         lua5.4) rm -rf debian/libtool src/.libs src/*.o src/*.lo src/*.la src/lua src/luac src/lua5.4-deb-multiarch.h ;;
-        re2 | fmt | abseil | protobuf-cmake | harfbuzz | dav1d) rm -rf build ;;
-        protobuf | libxml2) [ ! -f Makefile ] || make -s distclean ;;
+        re2 | fmt | abseil | protobuf-cmake | mbedtls | harfbuzz | dav1d | lighttpd) rm -rf build ;;
+        protobuf | libxml2 | libsodium) [ ! -f Makefile ] || make -s distclean ;;
         linux) make -s mrproper ;;
         *) die "no project is called $name" ;;
     esac
@@ -154,9 +154,12 @@ case $name in
     fmt) build_cmake "-DFMT_TEST=OFF -DFMT_DOC=OFF" "$@" ;;
     protobuf) build_autotools "" "$@" ;;
     libxml2) build_autotools "--without-python --without-lzma" "$@" ;;
+    libsodium) build_autotools "" "$@" ;;
     abseil) build_cmake "-DCMAKE_CXX_STANDARD=17" "$@" ;;
     dav1d) build_meson "-Denable_asm=false" "$@" ;;
+    mbedtls) build_cmake "-DENABLE_TESTING=OFF" "$@" ;;
     protobuf-cmake) build_cmake "-Dprotobuf_BUILD_TESTS=OFF" "$@" ;;
+    lighttpd) build_meson "" "$@" ;;
     harfbuzz) build_meson "$harfbuzz" "$@" ;;
     linux) build_linux "$@" ;;
     *) die "no project is called $name" ;;

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Fetches and unpacks a real project as its Debian source package: fetch.sh NAME DIR. Knows nothing of how it is built.
 #
-# NAME: haproxy zlib lua5.4 re2 fmt protobuf protobuf-cmake libxml2 abseil dav1d harfbuzz linux distcc. DIR must not exist; the
-# project's top directory becomes DIR.
+# NAME: haproxy zlib lua5.4 re2 fmt protobuf protobuf-cmake libxml2 libsodium abseil mbedtls dav1d harfbuzz lighttpd linux
+# distcc. DIR must not exist; the project's top directory becomes DIR.
 # Needs apt-get and dpkg-source (dpkg-dev), a network or a proxy as apt is set up for, and no rights: lists and packages
 # are kept in a directory of its own (KILN_PROJECTS_CACHE, default ~/.cache/kiln-projects) and fetched once.
 set -eu
@@ -19,7 +19,7 @@ dir=$2
 cache=${KILN_PROJECTS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-projects}
 
 case $name in
-    haproxy | zlib | lua5.4 | re2 | protobuf | libxml2 | abseil | dav1d | harfbuzz | distcc) package=$name ;;
+    haproxy | zlib | lua5.4 | re2 | protobuf | libxml2 | libsodium | abseil | mbedtls | dav1d | harfbuzz | lighttpd | distcc) package=$name ;;
     fmt) package=fmtlib ;;
     protobuf-cmake) package=protobuf ;;
     linux) package=linux-source-6.1 ;;

@@ -1,7 +1,7 @@
 //! Real projects through a farm whose workers see none of the user's files, no compiler and no header: all products are those of a
 //! plain build in the same directory. Compiler calls are counted by a stand-in that knows nothing of kiln.
 //!
-//! `make test` builds the smaller ones and parts of others. All of one, as `make soak` builds it:
+//! `make test` builds the smaller ones and parts of others. `make soak` builds all, each once more below `kiln verify`. One of its:
 //! `KILN_SOAK=1 cargo nextest run -p kiln-testkit --test projects --no-capture NAME`
 
 use kiln_testkit::{Calls, Layout, Products, RealProject, TestFarm, binary};
@@ -71,6 +71,21 @@ fn check(plan: &Plan) {
         assert_eq!(farm_calls, calls, "the build itself went another way");
     }
     is_distributed(&farm_calls, &stats);
+    if soaks() && !plan.launcher {
+        project.clean();
+        let front = || {
+            let mut front = farm.client(binary("kiln"));
+            front.args(["verify", "--"]).env("SHIM_DIR", &shims);
+            front
+        };
+        // It fails where any output, message, exit or list of inputs differs.
+        project.build(front, &settings, || (), BUILD_MAX);
+    }
+}
+
+/// Whether this is `make soak`.
+fn soaks() -> bool {
+    std::env::var_os("KILN_SOAK").is_some()
 }
 
 #[track_caller]
@@ -111,7 +126,7 @@ macro_rules! long_project {
     ($name:ident, $plan:expr) => {
         #[test]
         fn $name() {
-            if std::env::var_os("KILN_SOAK").is_some() {
+            if soaks() {
                 check(&$plan);
             }
         }
@@ -126,7 +141,10 @@ project!(fmt_by_launcher, Plan { launcher: true, ..Plan::new("fmt", 2) });
 project!(linux, Plan { settings: &[("TARGETS", "kernel/ lib/ mm/")], ..Plan::new("linux", 100) });
 long_project!(linux_all, Plan::new("linux", 400));
 long_project!(libxml2, Plan::new("libxml2", 90));
+long_project!(libsodium, Plan::new("libsodium", 200));
 long_project!(abseil, Plan::new("abseil", 100));
 long_project!(abseil_by_launcher, Plan { launcher: true, ..Plan::new("abseil", 100) });
+long_project!(mbedtls, Plan::new("mbedtls", 150));
 long_project!(dav1d, Plan::new("dav1d", 60));
 long_project!(harfbuzz, Plan::new("harfbuzz", 100));
+long_project!(lighttpd, Plan::new("lighttpd", 100));
