@@ -71,7 +71,11 @@ impl Sides {
             Side::Coverage | Side::TestCoverage => self.notes |= on,
             Side::StackUsage => self.stack_usage = on,
             Side::CallGraph => self.call_graph = on,
-            Side::OptRecord => self.opt_record = on.then(|| if value.is_empty() { "yaml" } else { value }.to_owned()),
+            // With `=` and nothing, clang's file ends in `.opt.`.
+            Side::OptRecord => {
+                let format = if spelled.found.opt.name.ends_with('=') { value } else { "yaml" };
+                self.opt_record = on.then(|| format.to_owned());
+            }
             Side::OptRecordPasses => self.opt_record_passes = true,
             Side::OptRecordFile => self.opt_record_file = Some(value.to_owned()),
             Side::TimeTrace => self.time_trace = on.then(|| value.to_owned()),

@@ -167,6 +167,7 @@ const CLANG_ONLY: &[&str] = &[
     "-c a.c -emit-llvm -o out/x.bc -MD",
     "-c a.c -ftime-trace",
     "-c sub/b.x.c -ftime-trace -o out/x.y.o",
+    "-c a.c -O2 -fsave-optimization-record=",
     "-c sub/b.x.c -O2 -fsave-optimization-record",
     "-c sub/b.x.c -O2 -fsave-optimization-record -o out/x.y.o",
     "-c a.c -O2 -foptimization-record-file=out/rec.yaml",

@@ -244,7 +244,9 @@ fn a_hit_costs_the_daemon_what_it_did() {
     // The first found the compiler, the second scans, the third knows the unit.
     (0..2).for_each(|_| home.ask());
     let before = home.hits();
-    let switch = Command::new("callgrind_control").args(["-i", "on", &daemon.id().to_string()]).output().expect("it runs");
+    // Finds the program by the names of user and host in its environment, so it needs the same.
+    let mut control = Command::new("callgrind_control");
+    let switch = home.set(control.args(["-i", "on", &daemon.id().to_string()])).output().expect("it runs");
     assert!(switch.status.success(), "{}", String::from_utf8_lossy(&switch.stderr));
     (0..HITS).for_each(|_| home.ask());
     assert_eq!(home.hits() - before, HITS, "all of them are hits");

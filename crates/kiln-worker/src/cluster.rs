@@ -16,6 +16,7 @@ use kiln_rpc::Channel;
 use kiln_sandbox::{Limit, Rung, RungReport};
 use kiln_store::DiskStore;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ use crate::verdict::{Doubt, Verdict, judge_exit};
 
 /// How often a job looks whether it was cancelled.
 const CANCEL_LOOK: Duration = Duration::from_millis(100);
+/// Between two questions to a cluster that runs something: as often as it is sent pings.
+const TALK_EVERY: Duration = kiln_rpc::limits::KEEPALIVE_INTERVAL;
 /// Longest wait for the cluster's answer to a cancellation.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
 /// Times the cluster may say that blobs are missing within one run.
@@ -261,6 +264,20 @@ impl Cluster {
         kept.map_err(|error| ExecuteError::Machine(error.to_string()))
     }
 
+    /// Asks the cluster something every now and then: servers built on gRPC's C library close a connection that sends pings, as ours do to
+    /// notice a lost peer, while nothing is sent back (GOAWAY `too_many_pings` at the third; what they send sets the count to zero).
+    async fn keep_talking(&self) -> Infallible {
+        let mut client = CapabilitiesClient::new(self.channel.clone());
+        loop {
+            tokio::time::sleep(TALK_EVERY).await;
+            let request = GetCapabilitiesRequest { instance_name: self.settings.instance.clone() };
+            if let Err(status) = client.get_capabilities(request).await {
+                // Whether that ends the run is for the run to find out.
+                tracing::debug!("cluster: {:?}: {}", status.code(), status.message());
+            }
+        }
+    }
+
     /// Tells the cluster, and waits for nothing: one that is lost answers this no more than it did the run.
     fn cancel(&self, name: String) {
         let mut client = OperationsClient::new(self.channel.clone());
@@ -317,7 +334,13 @@ impl Engine for Cluster {
             let runtime = self.runtime.clone();
             runtime.block_on(async {
                 let mut running = None;
-                let executed = until_cancelled(cancel, self.run(digest, &inputs, &mut running)).await;
+                let run = async {
+                    tokio::select! {
+                        executed = self.run(digest, &inputs, &mut running) => executed,
+                        never = self.keep_talking() => match never {},
+                    }
+                };
+                let executed = until_cancelled(cancel, run).await;
                 if let Some(name) = running {
                     self.cancel(name);
                 }

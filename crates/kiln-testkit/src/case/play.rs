@@ -27,8 +27,10 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What stands before the compiler.
 #[derive(Debug)]
 pub(crate) enum Way<'a> {
-    /// Nothing; with another value of a variable that no compiler knows, that everything in memory lies elsewhere.
-    Plain { padding: usize },
+    /// Nothing.
+    Plain,
+    /// Nothing, as a user runs it who has not asked for anything: everything in memory lies elsewhere each time.
+    Drawn,
     /// kiln with these variables: as a launcher, or by a directory of links that is first in `PATH`.
     Kiln { env: &'a [(OsString, OsString)], kiln: &'a Path, links: Option<&'a Path> },
 }
@@ -132,21 +134,19 @@ pub(crate) fn cwd(line: &Line, dir: &Path) -> PathBuf {
 
 fn run(dir: &Path, (line, prelude): (&Line, &str), driver: &Driver, way: &Way<'_>) -> Outcome {
     // Addresses that are not drawn by lot, as in kiln's jobs: some compilers' output depends on them.
-    let mut command = match prelude {
-        "" => Command::new("setarch"),
-        _ => {
-            let mut command = Command::new("bash");
-            command.args(["-euc", &format!("{prelude}; exec \"$@\""), "bash", "setarch"]);
-            command
-        }
+    let first: &[&str] = if matches!(way, Way::Drawn) { &["env"] } else { &["setarch", "-R"] };
+    let mut command = Command::new(if prelude.is_empty() { first[0] } else { "bash" });
+    match prelude {
+        "" => command.args(&first[1..]),
+        _ => command.args(["-euc", &format!("{prelude}; exec \"$@\""), "bash"]).args(first),
     };
-    command.arg("-R").current_dir(cwd(line, dir)).env_clear();
+    command.current_dir(cwd(line, dir)).env_clear();
     let mut path = OsString::from(PATH);
     match way {
         // By its whole path, as kiln calls it: some words of gcc, such as COLLECT_GCC, hold what it was called by.
-        Way::Plain { padding } => {
+        Way::Plain | Way::Drawn => {
             let own = line.program.as_ref().map(|program| dir.join(program));
-            command.arg(own.unwrap_or_else(|| Path::new("/usr/bin").join(driver.name))).env("PADDING", "x".repeat(*padding))
+            command.arg(own.unwrap_or_else(|| Path::new("/usr/bin").join(driver.name)))
         }
         Way::Kiln { env, kiln, links } => {
             command.envs(env.iter().map(|(name, value)| (name, value)));

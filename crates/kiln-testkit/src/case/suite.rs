@@ -20,8 +20,6 @@ const SLOTS: u32 = 2 * AT_ONCE as u32;
 /// Plays between two looks at what the daemon remembers, which tells of its last 1,000 units.
 const LOOK_EVERY: usize = 200;
 
-/// Bytes by which the environment of the second plain run is larger.
-const PADDING: usize = 700;
 /// In place of a reason: the line may go wherever it does.
 const ANY_REASON: &str = "*";
 /// Reasons that the wrapper itself sees: it runs such a command without a question, or with one for a slot alone.
@@ -177,13 +175,13 @@ impl Suite {
     fn play_item(&self, item: &Item<'_>, report: &Mutex<Report>) {
         let dir = self.place(item);
         let play = |way: &Way<'_>| play(&dir, item.case, &item.steps, item.driver, way);
-        let local = play(&Way::Plain { padding: 0 });
+        let local = play(&Way::Plain);
         let links = (item.number % 2 == 1).then_some(self.links.as_path());
         let kiln = play(&Way::Kiln { env: &self.env, kiln: &self.kiln, links });
         let found = compare(item, &local, &kiln);
         let mut verdict = Verdict::default();
         if found.iter().any(|found| !found.is_empty()) {
-            let again = play(&Way::Plain { padding: PADDING });
+            let again = play(&Way::Drawn);
             verdict = self.settle(item, (&local, &again, &kiln), found);
         }
         let _ = fs::remove_dir_all(&dir);
@@ -229,7 +227,7 @@ impl Suite {
             return;
         };
         let Step::Run(line) = item.steps[last] else { return };
-        let _ = play(&dir, item.case, &item.steps[..last], item.driver, &Way::Plain { padding: 0 });
+        let _ = play(&dir, item.case, &item.steps[..last], item.driver, &Way::Plain);
         let mut command = std::process::Command::new(&self.kiln);
         command.arg("capture").arg("-o").arg(to).arg("--").arg(line.program.as_deref().unwrap_or(item.driver.name));
         command.args(words(line, &dir)).current_dir(cwd(line, &dir)).env_clear().envs(self.env.iter().cloned());

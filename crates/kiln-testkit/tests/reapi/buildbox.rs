@@ -126,6 +126,18 @@ fn a_cluster_of_another_make_compiles() {
     check_compiles(&farm);
 }
 
+/// A compile in which the cluster says nothing for longer than its library lets a connection be pinged for.
+#[test]
+fn a_long_run_in_a_cluster_is_not_given_up() {
+    let casd = Casd::start(&[format!("--buildbox-run={}", programs().join("buildbox-run").display())]);
+    let farm = TestFarm::start(gateway(&casd, "OSFamily=linux ISA=x86-64"));
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("long.cc"), slow_source(80)).expect("a source");
+    let _ = farm.compile(dir.path(), &["g++", "-c", "long.cc"], STEP_MAX).ok();
+    let stats = farm.stats();
+    assert_eq!((&stats["remote"], &stats["lost_attempts"]), (&json!(1), &json!({})), "{stats}");
+}
+
 /// In which a lost cluster is noticed and the unit started elsewhere: 3 s as for a worker, and the way through the gateway.
 const RESTARTED_MAX: Duration = Duration::from_secs(4);
 
