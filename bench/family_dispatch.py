@@ -124,9 +124,10 @@ class Dispatch:
                 self.each(state, remembering)
             finally:
                 change.undo()
-            # Back in the state before, for every tool.
-            self.refresh()
-            self.each(None, remembering)
+            # Back in the state before; a tool that starts afresh for the next change has nothing to go back to.
+            self.each(None, [name for name in remembering if name in self.tools and not self.tools[name].fresh_after_changes])
+        self.refresh()
+        self.each(None, [name for name in remembering if name in self.tools and self.tools[name].fresh_after_changes])
 
     def refresh(self):
         self.restart([name for name, tool in self.tools.items() if tool.fresh_after_changes])
@@ -139,7 +140,7 @@ class Dispatch:
                 self.fail("restart", name, error)
 
     def each(self, state, names=None, **how):
-        for name in names or list(self.tools):
+        for name in list(self.tools) if names is None else names:
             try:
                 if name in self.tools:
                     self.one(state, name, **how)

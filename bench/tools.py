@@ -87,11 +87,12 @@ class Distcc(Plain):
     """distcc without pump: preprocesses on the client."""
 
     prefix = ["/usr/bin/distcc"]
-    describe = "plain mode (preprocesses on the client), plain TCP"
+    describe = "plain mode (preprocesses on the client), plain TCP, the servers' TMPDIR in memory"
     options = ""
 
     def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1, fallback=False, apart=False, cpus=None, client_cpus=None, delay_ms=0):
         self.base, self.server, self.slots = opened(common.work(name)), Group(name + "-server"), slots
+        self.scratch = common.memory(name)
         self.cpus, self.client_cpus = cpus, client_cpus
         self.hosts = [net.Host() for _ in range(servers)] if apart else [net.Host(delay_ms)] * servers
         self.host = self.hosts[0]
@@ -115,10 +116,11 @@ class Distcc(Plain):
                 "-j", str(self.slots), "--log-file", f"{self.base}/{port}.log", "-P", f"{self.base}/{port}.pid", "--enable-tcp-insecure", "--log-level", "error"]
         if os.geteuid() == 0:
             argv += ["--user", "distccd"]
-        return self.server.start(argv, projects.env(PATH=path), f"{self.base}/{port}.out", host, self.cpus)
+        return self.server.start(argv, projects.env(PATH=path, TMPDIR=self.scratch), f"{self.base}/{port}.out", host, self.cpus)
 
     def stop(self):
         self.server.stop()
+        common.forget(self.scratch)
         for host in set(self.hosts):
             host.end()
 
@@ -126,14 +128,14 @@ class Distcc(Plain):
 class DistccLzo(Distcc):
     """The same with compression."""
 
-    describe = "plain mode, LZO on (hosts with ,lzo), plain TCP"
+    describe = "plain mode, LZO on (hosts with ,lzo), plain TCP, the servers' TMPDIR in memory"
     options = ",lzo"
 
 
 class Pump(Distcc):
     """distcc's pump mode: an include server on the client, headers sent with each job."""
 
-    describe = ("pump mode (,cpp,lzo), plain TCP; its include server's extension built anew with PY_SSIZE_T_CLEAN: as Debian 12 ships it, pump fails on every "
+    describe = ("pump mode (,cpp,lzo), plain TCP, the servers' TMPDIR in memory; its include server's extension built anew with PY_SSIZE_T_CLEAN: as Debian 12 ships it, pump fails on every "
                 "file and preprocesses on the client")
     options = ",cpp,lzo"
     include_server = None
@@ -195,7 +197,7 @@ class Icecc(Plain):
     """icecc with a scheduler, a local daemon that takes no jobs and one remote daemon. Needs root (chroot)."""
 
     prefix = ["/usr/bin/icecc"]
-    describe = "default (preprocesses with -fdirectives-only), the compiler's tarball made before, plain TCP"
+    describe = "default (preprocesses with -fdirectives-only), the compiler's tarball made before, plain TCP, the servers' directory in memory"
     # Where its jobs see the recording: they run inside the tarball.
     INSIDE = "/kiln-bench-recording"
 
@@ -204,6 +206,7 @@ class Icecc(Plain):
             raise Failed("icecc's daemons must start as root to use chroot")
         shutil.rmtree(common.work(name), ignore_errors=True)
         base = self.base = opened(common.work(name))
+        self.scratch = common.memory(name)
         self.server, self.client, self.host, self.cpus = Group(name + "-server"), Group(name + "-client"), net.Host(delay_ms), cpus
         self.hosts = [net.Host() for _ in range(servers)] if apart else [self.host] * servers
         try:
@@ -213,8 +216,8 @@ class Icecc(Plain):
                                                base + "/sched.out", self.host, cpus)
             # Not by a connection: one that is closed at once keeps this scheduler from the next ones.
             common.wait_for("icecc's scheduler", lambda: says(base + "/sched.log", "scheduler ready"))
-            self.workers = [self.daemon(self.server, f"remote{n}", self.port + 10 + n, slots, [], host, cpus) for n, host in enumerate(self.hosts)]
-            self.daemon(self.client, "local", self.port + 9, 1, ["--no-remote"], None, client_cpus)
+            self.workers = [self.daemon(self.server, self.scratch, f"remote{n}", self.port + 10 + n, slots, [], host, cpus) for n, host in enumerate(self.hosts)]
+            self.daemon(self.client, base, "local", self.port + 9, 1, ["--no-remote"], None, client_cpus)
             self.env = projects.env(ICECC_TEST_SOCKET=base + "/local.sock", ICECC_VERSION=tar, ICECC_TEST_REMOTEBUILD="1")
             if servers == 1:
                 self.env["ICECC_PREFERRED_HOST"] = "remote0"
@@ -257,9 +260,9 @@ class Icecc(Plain):
                 count += file.read().count("Remote compilation completed with exit code 0")
         return count
 
-    def daemon(self, group, role, port, slots, more, host, cpus):
+    def daemon(self, group, home, role, port, slots, more, host, cpus):
         argv = ["iceccd", "-n", self.net, "-N", role, "-s", f"{self.host.address}:{self.port}", "-p", str(port), "-m", str(slots),
-                "-b", f"{self.base}/{role}", "-l", f"{self.base}/{role}.log", "-vv", *more]
+                "-b", f"{home}/{role}", "-l", f"{self.base}/{role}.log", "-vv", *more]
         return group.start(argv, projects.env(ICECC_TEST_SOCKET=f"{self.base}/{role}.sock"), f"{self.base}/{role}.out", host, cpus)
 
     def groups(self):
@@ -268,6 +271,7 @@ class Icecc(Plain):
     def stop(self):
         self.client.stop()
         self.server.stop()
+        common.forget(self.scratch)
         for host in {self.host, *self.hosts}:
             host.end()
 
