@@ -1,8 +1,10 @@
-//! Compares every figure of README's table with `bench/results/latest.json`, from which it must come. Knows no measurement.
+//! Compares every figure of README's table with `bench/results/latest.json`, from which it must come, and holds how two runs are compared. Knows no
+//! measurement.
 
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const BEGIN: &str = "<!-- figures: written by bench/report.py -->";
 const END: &str = "<!-- end of figures -->";
@@ -55,4 +57,31 @@ fn every_figure_in_the_readme_was_measured() {
     for link in figures.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(path, _)| path) {
         assert!(root().join(link).is_file(), "README.md shows {link}, which does not exist");
     }
+}
+
+/// Runs `bench/agree.py` on two results; its exit status and what it printed.
+fn agree(earlier: &Value, later: &Value) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let paths = [("earlier.json", earlier), ("later.json", later)].map(|(name, result)| {
+        let path = dir.path().join(name);
+        fs::write(&path, result.to_string()).expect("written");
+        path
+    });
+    let ran = Command::new("/usr/bin/python3").arg(root().join("bench/agree.py")).args(paths).output().expect("python3 runs");
+    (ran.status.code(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
+}
+
+#[test]
+fn runs_that_differ_are_told_apart() {
+    let run = |ratio: f64| {
+        let row = serde_json::json!({"family": "hit", "case": "c++", "metric": "hit_cpu", "tool": "kiln", "peer": "ccache",
+            "ratio": ratio, "low": ratio - 0.05, "high": ratio + 0.05, "n": 10});
+        serde_json::json!({ "ratios": [row] })
+    };
+    let (status, text) = agree(&run(0.5), &run(0.54));
+    assert!(status == Some(0) && text.contains("1 ratios in both, 1 agree"), "{status:?}: {text}");
+    let (status, text) = agree(&run(0.5), &run(0.61));
+    assert!(status == Some(1) && text.contains("hit, c++, hit_cpu, kiln, ccache"), "{status:?}: {text}");
+    let (status, text) = agree(&run(0.5), &Value::Null);
+    assert!(status == Some(2) && text.contains("later.json is no result of the bench"), "{status:?}: {text}");
 }
