@@ -3,7 +3,7 @@
 use crate::invocation::SearchKind;
 use crate::read::State;
 use crate::reason::Reason;
-use crate::table::{Depend, Effect, Family, assembler_options, cc1_options, llvm_prefixes};
+use crate::table::{ASSEMBLER, CC1, Depend, Effect, Family, llvm_prefixes};
 use crate::words::{Names, Spelled, Word, Words};
 
 /// `-Wp,A,B,...`. clang's driver takes `-Wp,-MD,FILE` and `-Wp,-MMD,FILE` for itself.
@@ -87,7 +87,7 @@ fn preprocessor_option(state: &mut State, spelled: Spelled<'_>) {
 
 fn assembler(state: &mut State) {
     let tokens = std::mem::take(&mut state.assembler);
-    for word in Words::new(Names::Table(assembler_options(), None), &tokens) {
+    for word in Words::new(Names::Table(&ASSEMBLER, None), &tokens) {
         let Word::Option(spelled) = word else {
             let (Word::Input(text) | Word::Unknown(text) | Word::MissingValue(text)) = word else { continue };
             state.refuse(Reason::AssemblerOption, text);
@@ -104,7 +104,7 @@ fn assembler(state: &mut State) {
 
 fn cc1(state: &mut State) {
     let tokens = std::mem::take(&mut state.cc1);
-    for word in Words::new(Names::Table(cc1_options(), Some(Family::Clang)), &tokens) {
+    for word in Words::new(Names::Table(&CC1, Some(Family::Clang)), &tokens) {
         let Word::Option(spelled) = word else {
             let (Word::Input(text) | Word::Unknown(text) | Word::MissingValue(text)) = word else { continue };
             state.refuse(Reason::BackendOption, text);

@@ -4,7 +4,10 @@ mod assembler;
 mod cc1;
 mod clang;
 mod gcc;
+mod lookup;
 mod shared;
+
+pub(crate) use lookup::Table;
 
 use crate::invocation::SearchKind;
 use crate::reason::Reason;
@@ -245,6 +248,15 @@ pub(crate) fn llvm_prefixes() -> &'static [&'static str] {
     cc1::LLVM_PREFIXES
 }
 
+static GCC: Table = Table { rows: gcc::ROWS, heads: &lookup::heads::<{ gcc::ROWS.len() }>(gcc::ROWS) };
+static CLANG: Table = Table { rows: clang::ROWS, heads: &lookup::heads::<{ clang::ROWS.len() }>(clang::ROWS) };
+static SHARED: Table = Table { rows: shared::ROWS, heads: &lookup::heads::<{ shared::ROWS.len() }>(shared::ROWS) };
+/// What [`assembler_options`] lists.
+pub(crate) static ASSEMBLER: Table =
+    Table { rows: assembler::ROWS, heads: &lookup::heads::<{ assembler::ROWS.len() }>(assembler::ROWS) };
+/// What [`cc1_options`] lists.
+pub(crate) static CC1: Table = Table { rows: cc1::ROWS, heads: &lookup::heads::<{ cc1::ROWS.len() }>(cc1::ROWS) };
+
 /// An option as found on a command line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
@@ -293,41 +305,12 @@ fn positive_of(arg: &str) -> Option<(String, u8)> {
 }
 
 fn find_exactly(family: Family, arg: &str) -> Option<Found> {
-    let own = longest(options(family), arg);
-    let both = longest(shared_options(), arg);
-    match (own, both) {
+    let own = match family {
+        Family::Gcc => &GCC,
+        Family::Clang => &CLANG,
+    };
+    match (own.longest(arg), SHARED.longest(arg)) {
         (Some(a), Some(b)) => Some(if a.value_at >= b.value_at { a } else { b }),
         (a, b) => a.or(b),
-    }
-}
-
-/// The longest name of a sorted table that fits `arg`. Each step drops at least one byte of the candidate prefix, and in
-/// practice the second or third step ends it.
-pub(crate) fn longest(table: &'static [Opt], arg: &str) -> Option<Found> {
-    let bytes = arg.as_bytes();
-    let mut key = bytes;
-    loop {
-        let after = table.partition_point(|opt| opt.name.as_bytes() <= key);
-        let opt = table.get(after.checked_sub(1)?)?;
-        let name = opt.name.as_bytes();
-        if bytes.starts_with(name) && name.len() <= key.len() {
-            if fits(opt, bytes) {
-                return Some(Found { opt, negated: false, value_at: name.len() });
-            }
-            key = &bytes[..name.len() - 1];
-        } else {
-            let common = name.iter().zip(key).take_while(|(a, b)| a == b).count();
-            key = &bytes[..common];
-        }
-        if key.is_empty() {
-            return None;
-        }
-    }
-}
-
-fn fits(opt: &Opt, arg: &[u8]) -> bool {
-    match opt.takes {
-        Takes::Nothing | Takes::Separate => arg.len() == opt.name.len(),
-        Takes::Joined | Takes::Either => true,
     }
 }

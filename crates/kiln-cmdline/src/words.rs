@@ -1,6 +1,6 @@
 //! Cuts an argument list into options with their values and input files. Does not know what an option means.
 
-use crate::table::{Family, Found, Opt, Takes, find, longest};
+use crate::table::{Family, Found, Table, Takes, find};
 
 /// One option with its value, or one input file.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +33,15 @@ pub(crate) enum Names {
     /// A driver's.
     Driver(Family),
     /// One table, then perhaps a driver's.
-    Table(&'static [Opt], Option<Family>),
+    Table(&'static Table, Option<Family>),
 }
 
 impl Names {
     fn find(self, arg: &str) -> Option<Found> {
         match self {
             Names::Driver(family) => find(family, arg),
-            Names::Table(table, None) => longest(table, arg),
-            Names::Table(table, Some(family)) => match (longest(table, arg), find(family, arg)) {
+            Names::Table(table, None) => table.longest(arg),
+            Names::Table(table, Some(family)) => match (table.longest(arg), find(family, arg)) {
                 (Some(own), Some(drivers)) if drivers.value_at > own.value_at => Some(drivers),
                 (own, drivers) => own.or(drivers),
             },

@@ -185,7 +185,7 @@ impl<'a> Root<'a> {
             dirs: Vec::with_capacity(64),
             nodes: Vec::new(),
             inputs: Vec::with_capacity(512),
-            known: FxHashMap::default(),
+            known: FxHashMap::with_capacity_and_hasher(512, Default::default()),
             walked: FxHashSet::default(),
             walks: Vec::with_capacity(64),
             made: Vec::new(),
@@ -352,7 +352,7 @@ impl<'a> Root<'a> {
 
     /// Makes nodes of the inputs, with what tells those of equal content apart.
     fn name_inputs(&mut self) {
-        let mut first: FxHashMap<ContentId, u32> = FxHashMap::default();
+        let mut first: FxHashMap<ContentId, u32> = FxHashMap::with_capacity_and_hasher(self.inputs.len(), Default::default());
         let mut twins: FxHashMap<ContentId, Vec<u32>> = FxHashMap::default();
         for (index, input) in self.inputs.iter().enumerate() {
             let content = input.found.content;
