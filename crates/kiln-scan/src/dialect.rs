@@ -1,11 +1,13 @@
 //! Which lexical rules a file is read by. It knows no options: whoever parses the command line sets the fields.
 
+use serde::{Deserialize, Serialize};
+
 use crate::search::Compiler;
 
 /// The lexical rules that decide where a directive starts and ends, and what a condition means.
 ///
 /// Two units with equal dialects see the same directives in the same bytes, so directives are cached by (content, dialect).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Dialect {
     /// Where `//` starts a comment.
     pub line_comments: LineComments,
@@ -30,7 +32,7 @@ pub struct Dialect {
 }
 
 /// Where `//` starts a comment. Strict C90 has no such comments, but compilers read system headers that use them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LineComments {
     /// Wherever it stands.
     Everywhere,

@@ -1,18 +1,22 @@
 //! The directives of one file in the form in which they are evaluated. It knows neither where the file lies nor who includes it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{HeaderId, NameId};
+use crate::record;
 
 /// Everything in a file that can decide what is looked up; the rest of the text is gone.
 ///
 /// A file is a tree of blocks: block 0 is the file outside of any conditional, every branch of a conditional is a block.
 /// All arrays are grouped by block, so that reaching a block is one walk over neighbouring memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directives {
     pub(crate) blocks: Box<[Block]>,
     pub(crate) defines: Box<[NameId]>,
     /// End of each definition's text in `text`.
     pub(crate) body_ends: Box<[u32]>,
     /// Definitions' texts, each led by one of the `BODY_*` bytes.
+    #[serde(with = "record::bytes")]
     pub(crate) text: Box<[u8]>,
     pub(crate) items: Box<[Item]>,
     pub(crate) groups: Box<[(u32, u32)]>,
@@ -42,7 +46,7 @@ pub(crate) const BODY_ODD: u8 = b'x';
 pub(crate) const BODY_POP: u8 = b'p';
 
 /// What a block holds, as ranges into the file's arrays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Block {
     pub(crate) defines: (u32, u32),
     pub(crate) items: (u32, u32),
@@ -50,7 +54,7 @@ pub(crate) struct Block {
 }
 
 /// Things a block mentions outside of comments that matter beyond includes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mentions(pub(crate) u16);
 
 impl Mentions {
@@ -86,7 +90,7 @@ impl Mentions {
 }
 
 /// Something to do when a block is reached, in source order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Item {
     /// `#include` and its kin with a literal name.
     Include { how: Lookup, header: HeaderId, line: u32 },
@@ -101,7 +105,7 @@ pub(crate) enum Item {
 }
 
 /// How a name is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lookup {
     pub(crate) quoted: bool,
     pub(crate) next: bool,
@@ -109,8 +113,9 @@ pub(crate) struct Lookup {
 }
 
 /// An include or probe whose name comes out of macros.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Computed {
+    #[serde(with = "record::bytes")]
     pub(crate) text: Box<[u8]>,
     pub(crate) line: u32,
     pub(crate) next: bool,
@@ -120,14 +125,14 @@ pub(crate) struct Computed {
 }
 
 /// A branch of a conditional: its condition and the block it guards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Branch {
     pub(crate) cond: Cond,
     pub(crate) block: u32,
 }
 
 /// A condition. The usual ones have a form of their own, the rest is a postfix program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Cond {
     True,
     False,
@@ -144,7 +149,7 @@ pub(crate) enum Cond {
 }
 
 /// One step of a condition's program over a stack of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Op {
     Int(i32),
     /// Index into `wide`.
@@ -160,7 +165,7 @@ pub(crate) enum Op {
 }
 
 /// `__has_include("x")` or an unknown macro called with such an argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Probe {
     pub(crate) target: Target,
     /// The operator itself (or the macro in its place).
@@ -168,7 +173,7 @@ pub(crate) struct Probe {
 }
 
 /// What a probe asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Target {
     Literal {
         how: Lookup,
@@ -179,7 +184,7 @@ pub(crate) enum Target {
 }
 
 /// Prefix operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Unary {
     Not,
     Complement,
@@ -187,7 +192,7 @@ pub(crate) enum Unary {
 }
 
 /// Infix operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Binary {
     Or,
     And,
