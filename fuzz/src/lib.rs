@@ -6,9 +6,10 @@ use kiln_cmdline::{Family, Request, check_specs, explain, parse, parse_all, quic
 use kiln_frame::{Decoder, Frame, Hello, Reply};
 use kiln_proto::grant::GrantKey;
 use kiln_scan::{
-    Compiler, Dialect, FileView as _, LineComments, MacroTable, MemoryView, Names, ScanRequest, Scanner, SearchDirs, SearchList,
-    directives,
+    Compiler, ContentId, Dialect, DirId, Directives, Entry as FoundEntry, FileId, FileView, LineComments, MacroTable, MemoryView,
+    Names, ReadError, ScanRequest, Scanner, SearchDirs, SearchList, directives,
 };
+use kiln_store::{KeptBounds, Origin, read_kept};
 use std::sync::Arc;
 
 /// One parser.
@@ -19,10 +20,12 @@ pub const ENTRIES: &[(&str, Entry)] = &[
     ("address", address),
     ("cmdline", cmdline),
     ("depfile", depfile),
+    ("directives", recorded),
     #[cfg(fuzzing)]
     ("elf", kiln_toolchain::fuzzing::elf),
     ("frame", frame),
     ("grant", grant),
+    ("kept", kept),
     #[cfg(fuzzing)]
     ("ldcache", kiln_toolchain::fuzzing::ldcache),
     ("macros", macros),
@@ -87,6 +90,21 @@ fn toolchain(bytes: &[u8]) {
     }
 }
 
+/// A file of what an earlier process kept; with its head sealed again, so that what is behind the digest is read as well.
+fn kept(bytes: &[u8]) {
+    const BOUNDS: KeptBounds = KeptBounds { values: 64, bytes: 1 << 20 };
+    let reader = Origin::new("1", "b", 100);
+    let _ = read_kept(bytes, &reader, BOUNDS);
+    let Some((fixed, list)) = bytes.split_at_checked(40) else { return };
+    let len = u64::from_le_bytes(*fixed.last_chunk().expect("eight bytes"));
+    let Some(head) = usize::try_from(len).ok().and_then(|len| list.get(..len)) else { return };
+    let sealed = [&kiln_cas::Digest::of(head).hash[..], &fixed[32..], list].concat();
+    if let Ok(values) = read_kept(&sealed, &reader, BOUNDS) {
+        let read: usize = values.values().flatten().map(Vec::len).sum();
+        assert!(read <= list.len() && values.len() <= BOUNDS.values);
+    }
+}
+
 /// A specs file.
 fn specs(bytes: &[u8]) {
     let _ = check_specs(&String::from_utf8_lossy(bytes));
@@ -108,14 +126,74 @@ fn scan(bytes: &[u8]) {
     let mut view = MemoryView::with(&[("/w/i/x.h", "#include_next <x.h>\n#define A 1\n"), ("/w/j/x.h", "#undef A\n")]);
     view.write("/w/a.c", bytes);
     for compiler in [Compiler::Gcc, Compiler::Clang] {
-        let dirs = SearchDirs { user: vec!["i".to_owned(), "j".to_owned()], ..SearchDirs::default() };
-        let search = Arc::new(SearchList::assemble(&view, "/w", &dirs, compiler));
-        let predefined = Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names()));
-        let request = ScanRequest { compiler, ..ScanRequest::new("a.c", "/w", Dialect::GNU_CXX, search, predefined) };
+        let request = request(&view, compiler);
         let mut scanner = Scanner::new();
         let first = scanner.scan(&view, &request);
         assert_eq!(first, scanner.scan(&view, &request), "a second scan says the same");
     }
+}
+
+/// Files as another view has them, but for one whose directives come from a record.
+struct Recorded {
+    view: MemoryView,
+    file: ContentId,
+    directives: Arc<Directives>,
+}
+
+impl FileView for Recorded {
+    fn names(&self) -> &Names {
+        self.view.names()
+    }
+
+    fn generation(&self) -> u64 {
+        self.view.generation()
+    }
+
+    fn dir(&self, path: &str) -> Option<DirId> {
+        self.view.dir(path)
+    }
+
+    fn walk(&self, from: DirId, relative: &str) -> Option<DirId> {
+        self.view.walk(from, relative)
+    }
+
+    fn entry(&self, dir: DirId, name: &str) -> FoundEntry {
+        self.view.entry(dir, name)
+    }
+
+    fn content(&self, file: FileId) -> Result<ContentId, ReadError> {
+        self.view.content(file)
+    }
+
+    fn directives(&self, content: ContentId, dialect: Dialect) -> Result<Arc<Directives>, ReadError> {
+        if content == self.file { Ok(Arc::clone(&self.directives)) } else { self.view.directives(content, dialect) }
+    }
+}
+
+/// What an earlier daemon kept of a file's directives: written again it reads the same, and whatever it says can be scanned.
+fn recorded(bytes: &[u8]) {
+    let mut view = MemoryView::with(&[("/w/i/x.h", "#include_next <x.h>\n#define A 1\n"), ("/w/j/x.h", "#undef A\n")]);
+    let Ok(directives) = Directives::decode(bytes, view.names()) else { return };
+    let again = directives.encode(view.names()).expect("what was read can be written");
+    assert_eq!(Directives::decode(&again, view.names()).ok().as_ref(), Some(&directives));
+    let file = view.write("/w/a.c", b"");
+    let view = Recorded { view, file, directives: Arc::new(directives) };
+    for compiler in [Compiler::Gcc, Compiler::Clang] {
+        let request = request(&view, compiler);
+        let mut scanner = Scanner::new();
+        let first = scanner.scan(&view, &request);
+        assert_eq!(first, scanner.scan(&view, &request), "a second scan says the same");
+        let listed = ["a.c".to_owned(), "i/x.h".to_owned()];
+        let _ = scanner.complete(&view, &request, &listed);
+    }
+}
+
+/// A unit `a.c` of this view.
+fn request(view: &impl FileView, compiler: Compiler) -> ScanRequest {
+    let dirs = SearchDirs { user: vec!["i".to_owned(), "j".to_owned()], ..SearchDirs::default() };
+    let search = Arc::new(SearchList::assemble(view, "/w", &dirs, compiler));
+    let predefined = Arc::new(MacroTable::parse(b"#define __cplusplus 201703L\n", view.names()));
+    ScanRequest { compiler, ..ScanRequest::new("a.c", "/w", Dialect::GNU_CXX, search, predefined) }
 }
 
 /// A compiler's dump of its macros.

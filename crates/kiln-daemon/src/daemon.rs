@@ -2,7 +2,7 @@
 
 use kiln_frame::{Identity, Place};
 use kiln_sandbox::{Limits, Rung};
-use kiln_store::{DiskStore, ResultConfig, ResultStore, StoreConfig};
+use kiln_store::{DiskStore, Kept, ResultConfig, ResultStore, StoreConfig};
 use kiln_worker::{Executor, ExecutorConfig};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,14 +18,13 @@ use crate::farm::{Farm, FarmSettings};
 use crate::files::Files;
 use crate::inputs::Scans;
 use crate::journal::Journal;
-use crate::kept::Kept;
 use crate::local::Local;
 use crate::precompiled::Precompiled;
 use crate::root::Bases;
 use crate::slots::{Gate, Holders};
 use crate::stats::Counters;
 use crate::substitute::Substitutes;
-use crate::toolchains::Toolchains;
+use crate::toolchains::{KEPT_BOUNDS, Toolchains};
 
 /// How often counters and what is known of compilers are saved, and stores tidied.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -128,7 +127,7 @@ impl Daemon {
             None => None,
         };
         let view = identity.hash(&[]);
-        let kept = Kept::new(settings.dir.join("compilers"), view, &settings.version);
+        let kept = Kept::new(settings.dir.join("compilers"), view, &settings.version, KEPT_BOUNDS);
         Ok(Daemon {
             identity,
             files: Files::new(),

@@ -17,7 +17,6 @@ mod farm;
 mod files;
 mod inputs;
 mod journal;
-mod kept;
 mod listen;
 mod local;
 mod precompiled;

@@ -2,6 +2,7 @@
 
 use kiln_cmdline::Invocation;
 use kiln_scan::Names;
+use kiln_store::{Kept, KeptBounds};
 use kiln_toolchain::{Builtins, DigestCache, LookupEnv, Native, Toolchain, ToolchainError};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use crate::analyse::absolute;
 use crate::files::Epoch;
-use crate::kept::Kept;
 
 /// Most toolchains remembered: a build uses a handful of drivers, each in a few ways (`-m32`, `--sysroot=`).
 const TOOLCHAINS_MAX: usize = 256;
@@ -22,6 +22,9 @@ const BUILTINS_MAX: usize = 4096;
 
 /// Most answers about options remembered of a kind: one for each toolchain, language and set of flags that matter.
 const ANSWERS_MAX: usize = 4096;
+
+/// What is kept: a hundred toolchains with twenty answers each; digests of 65,536 files (6 MiB), 2,000 answers of 4 KiB, and toolchains.
+pub(crate) const KEPT_BOUNDS: KeptBounds = KeptBounds { values: 2048, bytes: 16 << 20 };
 
 /// How long a driver that is no compiler is not asked again.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 //! - [`DiskStore`] keeps blobs as plain files, so that they can be linked, copied and handed out as descriptors.
 //! - [`ResultStore`] keeps action results, opaque but for the blobs they name.
 //! - [`MemoryTier`] keeps small hot blobs in front of another store.
+//! - [`Kept`] keeps what a process has found out for the next one.
 //!
 //! Nothing is synced on the way in: after a power failure a file may be short or wrong, so no file is believed before this
 //! process wrote it or compared it with its digest, and one found wrong is removed and counts as absent.
@@ -10,6 +11,7 @@
 mod disk;
 mod error;
 mod index;
+mod kept;
 mod key;
 mod memory;
 mod pending;
@@ -22,6 +24,7 @@ mod stats;
 mod writer;
 
 pub use disk::{DirectoryError, DiskStore, PinGuard, StoreConfig};
+pub use kept::{Kept, KeptBounds, Origin, Unusable, read_kept};
 pub use kiln_cas::{BlobStore, StoreError};
 pub use memory::{MEMORY_BLOB_BYTES_MAX, MemoryStats, MemoryTier};
 pub use place::{CopyTimes, LinkOutcome, Placed};
