@@ -23,6 +23,8 @@ pub const ENTRIES: &[(&str, Entry)] = &[
     ("directives", recorded),
     #[cfg(fuzzing)]
     ("elf", kiln_toolchain::fuzzing::elf),
+    #[cfg(fuzzing)]
+    ("files", kiln_daemon::fuzzing::files),
     ("frame", frame),
     ("grant", grant),
     ("kept", kept),

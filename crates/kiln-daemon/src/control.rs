@@ -80,6 +80,7 @@ async fn status(daemon: &Daemon) -> Value {
         "heavy_slots": { "used": daemon.heavy.used(), "capacity": daemon.heavy.capacity() },
         "remembered": { "directories": directories, "files": files },
         "compilers": daemon.toolchains.effort(),
+        "files": daemon.files.effort(),
         "sandbox": sandbox(daemon),
         "store": { "bytes": daemon.local.store.stats().bytes, "max_bytes": daemon.local.store.max_bytes() },
         "toolchains": toolchains(daemon),

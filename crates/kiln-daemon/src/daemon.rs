@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
 use crate::farm::{Farm, FarmSettings};
-use crate::files::Files;
+use crate::files::{self, Files};
 use crate::inputs::Scans;
 use crate::journal::Journal;
 use crate::local::Local;
@@ -24,10 +24,13 @@ use crate::root::Bases;
 use crate::slots::{Gate, Holders};
 use crate::stats::Counters;
 use crate::substitute::Substitutes;
-use crate::toolchains::{KEPT_BOUNDS, Toolchains};
+use crate::toolchains::{self, Toolchains};
 
 /// How often counters and what is known of compilers are saved, and stores tidied.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// How often what is known of files is saved while requests come, in case the daemon is killed; else when they have ended, and at its end.
+const FILES_SAVED: Duration = Duration::from_secs(600);
 
 /// Longest wait for requests in flight when the daemon goes.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
@@ -127,12 +130,13 @@ impl Daemon {
             None => None,
         };
         let view = identity.hash(&[]);
-        let kept = Kept::new(settings.dir.join("compilers"), view, &settings.version, KEPT_BOUNDS);
+        let kept = |name: &str, bounds| Kept::new(settings.dir.join(name), view, &settings.version, bounds);
+        let (compilers, files) = (kept("compilers", toolchains::KEPT_BOUNDS), kept("files", files::KEPT_BOUNDS));
         Ok(Daemon {
             identity,
-            files: Files::new(),
+            files: Files::recalling(files, view),
             scans: Scans::new(),
-            toolchains: Toolchains::new(kept, view),
+            toolchains: Toolchains::new(compilers, view),
             bases: Bases::default(),
             precompiled: Precompiled::new(settings.dir.join("precompiled")),
             substitutes: Substitutes::load(settings.substitutes, &settings.dir),
@@ -160,6 +164,12 @@ impl Daemon {
     fn save(&self) {
         self.counters.save(&self.settings.dir.join("stats.json"));
         self.toolchains.save();
+    }
+
+    /// Whether requests have ended some time ago: what takes time stands in nobody's way.
+    fn is_quiet(&self) -> bool {
+        let last = *self.last_request.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.active.load(std::sync::atomic::Ordering::SeqCst) == 0 && last.elapsed() >= HOUSEKEEPING
     }
 }
 
@@ -233,6 +243,7 @@ pub async fn run(settings: Settings, place: Place, ready: impl FnOnce(), shutdow
         farm.stop();
     }
     daemon.save();
+    daemon.files.save(&daemon.scans.names);
     Ok(())
 }
 
@@ -252,11 +263,20 @@ async fn idle(daemon: &Daemon) {
 async fn keep_house(daemon: Arc<Daemon>) {
     let mut every = tokio::time::interval(HOUSEKEEPING);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut files_saved = Instant::now();
     loop {
         every.tick().await;
+        let save_files = daemon.is_quiet() || files_saved.elapsed() >= FILES_SAVED;
+        if save_files {
+            files_saved = Instant::now();
+        }
         let daemon = Arc::clone(&daemon);
         let tidied = tokio::task::spawn_blocking(move || {
             daemon.save();
+            match save_files {
+                true => daemon.files.save(&daemon.scans.names),
+                false => daemon.files.tidy(),
+            }
             if let Err(error) = daemon.local.store.maintain() {
                 tracing::warn!("store: {error}");
             }

@@ -36,3 +36,12 @@ mod witness;
 pub use daemon::{Fallback, Settings, run};
 pub use farm::FarmSettings;
 pub use stats::{Hits, Stats};
+
+/// Parsers that are no part of the interface, for the fuzzer alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// What an earlier daemon kept of a directory's files.
+    pub fn files(bytes: &[u8]) {
+        crate::files::recorded(bytes);
+    }
+}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -175,7 +176,7 @@ impl DigestCache {
             if FileStamp::of(&after) == stamp && digest.size == stamp.size {
                 let settled = stamp.is_settled_at(started);
                 if settled {
-                    self.remember(stamp, digest, rustix::fs::fstatfs(&file).is_ok_and(|system| keeps_stamps(&system)));
+                    self.remember(stamp, digest, keeps_stamps(&file));
                 }
                 return Ok(Read1 { digest, stamp, executable, settled });
             }
@@ -222,13 +223,19 @@ const KEEP_STAMPS: [u32; 8] = [
     0x794c_7630, // overlayfs
 ];
 
-fn keeps_stamps(system: &rustix::fs::StatFs) -> bool {
+/// Whether the stamp of this open file means the same to another process later.
+#[must_use]
+pub fn keeps_stamps(file: impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| is_keeper(&system))
+}
+
+fn is_keeper(system: &rustix::fs::StatFs) -> bool {
     KEEP_STAMPS.iter().any(|known| i128::from(*known) == i128::from(system.f_type))
 }
 
 /// Whether a stamp of the file at `path` means the same to another process later.
 pub(crate) fn is_lasting(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|system| keeps_stamps(&system))
+    rustix::fs::statfs(path).is_ok_and(|system| is_keeper(&system))
 }
 
 #[cfg(test)]

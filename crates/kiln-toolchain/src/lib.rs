@@ -32,7 +32,7 @@ mod walk;
 mod watch;
 
 pub use builtins::{Builtins, IncludeDir, query_builtins, query_operators};
-pub use cache::{DIGESTS_MAX, DigestCache, FileStamp};
+pub use cache::{DIGESTS_MAX, DigestCache, FileStamp, keeps_stamps};
 pub use depfile::{DepfileError, parse_depfile, parse_first_rule};
 /// Which of the two families a driver belongs to; named here for users of this crate alone.
 pub use kiln_cmdline::Family;

@@ -2,13 +2,14 @@
 
 use kiln_cas::{Digest, Hasher};
 use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::{INPUT_SIZE_MAX, SETTLED_NS};
+use super::{COARSE_TICK_NS, INPUT_SIZE_MAX, TICK_NS};
 
 /// What the system says of a file: as long as this is the same, so is the content (if the times were settled when it was read).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) dev: u64,
     pub(crate) ino: u64,
@@ -36,7 +37,9 @@ impl Stamp {
     /// Whether both times lie two ticks before `now_ns`, so that a later change must show in them. Times in the future
     /// (another machine's clock) are never settled.
     pub(crate) fn is_settled(&self, now_ns: i128) -> bool {
-        self.mtime_ns.max(self.ctime_ns) + SETTLED_NS <= now_ns
+        let coarse = [self.mtime_ns, self.ctime_ns].iter().all(|time_ns| time_ns % 1_000_000_000 == 0);
+        let tick_ns = if coarse { COARSE_TICK_NS } else { TICK_NS };
+        self.mtime_ns.max(self.ctime_ns) + 2 * tick_ns <= now_ns
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -57,6 +60,8 @@ pub(crate) struct Content {
     pub(crate) digest: Digest,
     pub(crate) bytes: Vec<u8>,
     pub(crate) stamp: Stamp,
+    /// Its file system gives each file a number and each change a time of its own: the stamp means the same to another process.
+    pub(crate) has_own_stamp: bool,
 }
 
 /// Times a file is read again because it changed while being read.
@@ -86,7 +91,8 @@ pub(crate) fn read(path: &str) -> io::Result<Content> {
         hasher.update(&bytes);
         let after = Stamp::of(&fstat(&fd)?);
         if before == after && bytes.len() as u64 == after.size {
-            return Ok(Content { digest: hasher.finish(), bytes, stamp: after });
+            let has_own_stamp = kiln_toolchain::keeps_stamps(&fd);
+            return Ok(Content { digest: hasher.finish(), bytes, stamp: after, has_own_stamp });
         }
     }
     Err(io::Error::other("changes while it is read"))
@@ -104,5 +110,30 @@ fn read_to_end(fd: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<()> {
         if bytes.len() as u64 > INPUT_SIZE_MAX {
             return Err(io::Error::other("grows while it is read"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(mtime_ns: i128, ctime_ns: i128) -> Stamp {
+        Stamp { dev: 1, ino: 1, size: 1, mode: 0o10_0644, nlink: 1, mtime_ns, ctime_ns }
+    }
+
+    #[test]
+    fn a_time_counts_when_two_ticks_have_passed() {
+        let time_ns = 1_700_000_000_500_000_000;
+        assert!(!stamp(0, time_ns).is_settled(time_ns + 2 * TICK_NS - 1), "a change in the same tick would not show");
+        assert!(stamp(0, time_ns).is_settled(time_ns + 2 * TICK_NS));
+        assert!(!stamp(time_ns, 0).is_settled(time_ns - 1), "another machine's clock");
+    }
+
+    #[test]
+    fn where_times_have_no_fraction_ticks_are_long() {
+        let time_ns = 1_700_000_000_000_000_000;
+        assert!(!stamp(0, time_ns).is_settled(time_ns + 900_000_000), "a change in the same second would not show");
+        assert!(stamp(0, time_ns).is_settled(time_ns + 4_000_000_000));
+        assert!(stamp(1, time_ns).is_settled(time_ns + 900_000_000), "one has a fraction");
     }
 }

@@ -24,12 +24,13 @@ struct Origin {
     digest: Digest,
 }
 
-/// Bytes to lex.
-pub(super) enum Bytes {
-    /// Still in memory.
-    Fresh(Vec<u8>),
-    /// To be read from that path, where it should have that digest.
-    At(Arc<str>, Digest),
+/// A content to lex.
+pub(super) struct Unread {
+    /// Where it should stand.
+    pub(super) path: Arc<str>,
+    pub(super) digest: Digest,
+    /// Its bytes, if they are still in memory.
+    pub(super) fresh: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub(super) struct Contents {
     ids: FxHashMap<Digest, ContentId>,
     origins: FxHashMap<ContentId, Origin>,
     directives: FxHashMap<(ContentId, Dialect), Arc<Directives>>,
+    /// All that occur in `directives`: a handful.
+    dialects: Vec<Dialect>,
     next: u32,
     fresh_bytes: usize,
 }
@@ -54,16 +57,24 @@ impl Contents {
 
     /// Gives a content that was just read its number.
     pub(super) fn enter(&mut self, path: &Arc<str>, content: Content) -> Found {
+        self.number(path, content.digest, content.stamp, Some(content.bytes))
+    }
+
+    /// Gives a content that is known to stand at a path its number; it was not read.
+    pub(super) fn meet(&mut self, path: &Arc<str>, digest: Digest, stamp: Stamp) -> Found {
+        self.number(path, digest, stamp, None)
+    }
+
+    fn number(&mut self, path: &Arc<str>, digest: Digest, stamp: Stamp, bytes: Option<Vec<u8>>) -> Found {
         let next = ContentId(self.next);
-        let id = *self.ids.entry(content.digest).or_insert(next);
+        let id = *self.ids.entry(digest).or_insert(next);
         if id == next {
             self.next += 1;
-            let keep = self.fresh_bytes + content.bytes.len() <= FRESH_BYTES_MAX;
-            let fresh = keep.then_some(content.bytes);
+            let fresh = bytes.filter(|bytes| self.fresh_bytes + bytes.len() <= FRESH_BYTES_MAX);
             self.fresh_bytes += fresh.as_ref().map_or(0, Vec::len);
-            self.origins.insert(id, Origin { path: Arc::clone(path), fresh, digest: content.digest });
+            self.origins.insert(id, Origin { path: Arc::clone(path), fresh, digest });
         }
-        Found { content: id, digest: content.digest, stamp: content.stamp }
+        Found { content: id, digest, stamp }
     }
 
     pub(super) fn directives(&self, id: ContentId, dialect: Dialect) -> Option<Arc<Directives>> {
@@ -71,19 +82,23 @@ impl Contents {
     }
 
     pub(super) fn keep_directives(&mut self, id: ContentId, dialect: Dialect, directives: &Arc<Directives>) {
+        if !self.dialects.contains(&dialect) {
+            self.dialects.push(dialect);
+        }
         self.directives.insert((id, dialect), Arc::clone(directives));
     }
 
-    /// Takes a content's bytes for lexing; `None` for a forgotten one.
-    pub(super) fn take_bytes(&mut self, id: ContentId) -> Option<Bytes> {
+    /// What was read out of a content, in each dialect.
+    pub(super) fn all_directives(&self, id: ContentId) -> impl Iterator<Item = (Dialect, Arc<Directives>)> {
+        self.dialects.iter().filter_map(move |dialect| Some((*dialect, self.directives(id, *dialect)?)))
+    }
+
+    /// Takes a content for lexing; `None` for a forgotten one.
+    pub(super) fn take_unread(&mut self, id: ContentId) -> Option<Unread> {
         let origin = self.origins.get_mut(&id)?;
-        Some(match origin.fresh.take() {
-            Some(bytes) => {
-                self.fresh_bytes -= bytes.len();
-                Bytes::Fresh(bytes)
-            }
-            None => Bytes::At(Arc::clone(&origin.path), origin.digest),
-        })
+        let fresh = origin.fresh.take();
+        self.fresh_bytes -= fresh.as_ref().map_or(0, Vec::len);
+        Some(Unread { path: Arc::clone(&origin.path), digest: origin.digest, fresh })
     }
 
     /// A content can be read at another path.

@@ -6,10 +6,14 @@
 //! Directories and files have dense numbers, so that a unit whose lookups are all known handles no path as text.
 //! Does not know what a compile is.
 
+use kiln_store::KeptBounds;
+
 mod content;
 mod contents;
 mod listing;
 mod places;
+mod recall;
+mod record;
 mod store;
 mod view;
 mod walk;
@@ -22,11 +26,11 @@ pub(crate) use store::{Files, Position};
 pub(crate) use view::{View, is_stdin, spelled};
 pub(crate) use walk::{Step, Walk, WalkEnd, join};
 
-/// Granularity a file system's time stamps may have: 4 ms is a tick of CONFIG_HZ=250, the coarsest common kernel clock.
-pub(crate) const TICK_NS: i128 = 4_000_000;
+/// Step of file times where the file system keeps nanoseconds: one jiffy of the slowest kernel clock, 1/100 s.
+pub(crate) const TICK_NS: i128 = 10_000_000;
 
-/// A time stamp counts only if it is this much older than the look that saw it: two ticks.
-pub(crate) const SETTLED_NS: i128 = 2 * TICK_NS;
+/// Step of file times where both lack a fraction: ext3, and ext4 with small inodes, keep seconds, FAT two.
+pub(crate) const COARSE_TICK_NS: i128 = 2_000_000_000;
 
 /// Most symbolic links followed in one path, as the kernel has it (`MAXSYMLINKS`).
 pub(crate) const LINKS_MAX: usize = 40;
@@ -49,6 +53,18 @@ pub(crate) const CONTENTS_MAX: usize = 131_072;
 
 /// Most bytes of contents kept between reading and lexing them. What does not fit is read a second time.
 pub(crate) const FRESH_BYTES_MAX: usize = 32 << 20;
+
+/// What is kept of files for the next daemon, at most: 16,384 directories and 128 MiB, of which 30,000 headers are two thirds.
+pub(crate) const KEPT_BOUNDS: KeptBounds = KeptBounds { values: 16_384, bytes: 128 << 20 };
+
+/// What an earlier daemon kept of a directory's files, whatever the bytes are: written again it is the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn recorded(bytes: &[u8]) {
+    let Ok(folder) = record::Folder::decode(bytes.to_vec()) else { return };
+    let records: Vec<record::Record> = folder.records().collect();
+    let again = record::encode(&records).ok().and_then(|bytes| record::Folder::decode(bytes).ok());
+    assert_eq!(again.map(|again| again.records().collect()), Some(records));
+}
 
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,8 @@ pub(super) struct Place {
     pub(super) found: Option<Found>,
     /// The time stamp was old enough for an equal one to mean equal content.
     pub(super) settled: bool,
+    /// The same is true in another process.
+    pub(super) lasts: bool,
     pub(super) checked: Epoch,
 }
 
@@ -153,6 +155,12 @@ impl Places {
         }
     }
 
+    /// Some of the files, those before the first `skip` left out.
+    pub(super) fn some_files(&self, skip: usize, count: usize) -> &[Place] {
+        let rest = self.files.get(skip..).unwrap_or_default();
+        &rest[..rest.len().min(count)]
+    }
+
     pub(super) fn all_files(&self) -> impl Iterator<Item = &Place> {
         self.files.iter()
     }
@@ -202,7 +210,8 @@ impl Places {
         let id = FileId(self.first_file + self.files.len() as u32);
         let path: Arc<str> = path.into();
         self.file_index.insert(Arc::clone(&path), id);
-        let place = Place { path, dir: parent, name: name.into(), found: None, settled: false, checked: Epoch::NEVER };
+        let place =
+            Place { path, dir: parent, name: name.into(), found: None, settled: false, lasts: false, checked: Epoch::NEVER };
         self.files.push(place);
         Some(id)
     }

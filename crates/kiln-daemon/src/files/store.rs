@@ -1,21 +1,28 @@
 //! The shared memory of places and contents, and the rule by which an entry may be used.
 
 use kiln_scan::{ContentId, Dialect, DirId, Directives, FileId, Names, ReadError};
+use kiln_store::Kept;
+use rustc_hash::FxHashSet;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, stat, statat};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::content::{self, Stamp};
-use super::contents::{Bytes, Contents, Found};
+use super::contents::{Contents, Found, Unread};
 use super::listing::{self, Kind, Listing};
 use super::places::{Epoch, Places};
+use super::recall::{Effort, Gathered, Recall};
 use super::walk::{Walk, join};
 
 /// Paths tried for a content that is gone from where it was first read, those looked at last first: as many requests as look at
 /// files at once.
 pub(super) const PATHS_TRIED_MAX: usize = 64;
+
+/// Files looked at under one lock for what is to be kept: some 100 us.
+const GATHER_STEP: usize = 512;
 
 /// Files of one directory from which on it is opened to look at them: opening and closing costs as much as two walks.
 const GLANCE_MIN: usize = 4;
@@ -40,12 +47,18 @@ pub(crate) struct Files {
     inner: Mutex<Inner>,
     clock: AtomicU64,
     generation: AtomicU64,
+    recall: Recall,
 }
 
 impl Files {
-    /// Remembers nothing yet.
-    pub(crate) fn new() -> Files {
-        Files::default()
+    /// Remembers what earlier daemons of this view have kept, as far as it still holds.
+    pub(crate) fn recalling(kept: Kept, view: u64) -> Files {
+        Files { recall: Recall::new(kept, view), ..Files::default() }
+    }
+
+    /// What was spent so far on knowing files.
+    pub(crate) fn effort(&self) -> &Effort {
+        self.recall.effort()
     }
 
     /// Starts a request: nothing checked before this call will be used for it.
@@ -233,8 +246,7 @@ impl Files {
     /// # Errors
     /// When it is no regular file, cannot be read, or does not hold still.
     pub(crate) fn found(&self, id: FileId, epoch: Epoch) -> io::Result<Found> {
-        let forgotten = || io::Error::other("forgotten meanwhile");
-        let (path, settled) = {
+        let (path, known) = {
             let inner = self.lock();
             let place = inner.places.file(id).ok_or_else(forgotten)?;
             if let Some(found) = place.found
@@ -242,37 +254,56 @@ impl Files {
             {
                 return Ok(found);
             }
-            (Arc::clone(&place.path), place.found.filter(|_| place.settled))
+            (Arc::clone(&place.path), place.found.map(|found| (found, place.settled)))
         };
         let now = self.now();
         let stamp = stat(&*path).map(|stat| Stamp::of(&stat));
-        if let (Some(found), Ok(stamp)) = (settled, stamp)
-            && found.stamp == stamp
-        {
-            if let Some(place) = self.lock().places.file_mut(id) {
-                place.checked = place.checked.max(now);
+        match (known, stamp) {
+            (Some((found, true)), Ok(stamp)) if found.stamp == stamp => {
+                if let Some(place) = self.lock().places.file_mut(id) {
+                    place.checked = place.checked.max(now);
+                }
+                return Ok(found);
             }
-            return Ok(found);
+            (None, Ok(stamp)) if let Some(digest) = self.recall.digest(&path, &stamp) => {
+                // What is kept was settled when it was read.
+                return self.take(id, now, (true, true), |contents| contents.meet(&path, digest, stamp));
+            }
+            _ => {}
         }
         let read_at_ns = now_ns();
         let content = stamp.map_err(io::Error::from).and_then(|_| content::read(&path));
-        let mut inner = self.lock();
         let content = match content {
             Ok(content) => content,
             Err(error) => {
-                if let Some(place) = inner.places.file_mut(id) {
+                if let Some(place) = self.lock().places.file_mut(id) {
                     place.found = None;
                 }
                 return Err(error);
             }
         };
         let settled = content.stamp.is_settled(read_at_ns);
+        let lasts = settled && content.has_own_stamp;
+        self.recall.has_read(&path, lasts);
+        self.take(id, now, (settled, lasts), |contents| contents.enter(&path, content))
+    }
+
+    /// Takes what a file was found to hold.
+    fn take(
+        &self,
+        id: FileId,
+        now: Epoch,
+        (settled, lasts): (bool, bool),
+        enter: impl FnOnce(&mut Contents) -> Found,
+    ) -> io::Result<Found> {
+        let mut inner = self.lock();
         if inner.contents.forget_if_full() {
             inner.places.forget_contents();
         }
-        let found = inner.contents.enter(&path, content);
+        let found = enter(&mut inner.contents);
         let place = inner.places.file_mut(id).ok_or_else(forgotten)?;
-        (place.found, place.settled, place.checked) = (Some(found), settled, place.checked.max(now));
+        (place.found, place.settled, place.lasts) = (Some(found), settled, lasts);
+        place.checked = place.checked.max(now);
         Ok(found)
     }
 
@@ -311,20 +342,61 @@ impl Files {
     /// # Errors
     /// When its bytes cannot be read again, or hold more than the lexer keeps.
     pub(crate) fn directives(&self, id: ContentId, dialect: Dialect, names: &Names) -> Result<Arc<Directives>, ReadError> {
-        let bytes = {
+        let Unread { path, digest, fresh } = {
             let mut inner = self.lock();
             if let Some(directives) = inner.contents.directives(id, dialect) {
                 return Ok(directives);
             }
-            inner.contents.take_bytes(id).ok_or(ReadError::Unreadable)?
+            inner.contents.take_unread(id).ok_or(ReadError::Unreadable)?
         };
-        let bytes = match bytes {
-            Bytes::Fresh(bytes) => bytes,
-            Bytes::At(path, digest) => self.read_again(id, &path, digest).ok_or(ReadError::Unreadable)?,
+        let directives = match self.recall.directives(&path, digest, dialect, names) {
+            Some(directives) => Arc::new(directives),
+            None => {
+                let bytes = fresh.or_else(|| self.read_again(id, &path, digest)).ok_or(ReadError::Unreadable)?;
+                self.recall.has_lexed(&path);
+                Arc::new(kiln_scan::directives(&bytes, dialect, names)?)
+            }
         };
-        let directives = Arc::new(kiln_scan::directives(&bytes, dialect, names)?);
         self.lock().contents.keep_directives(id, dialect, &directives);
         Ok(directives)
+    }
+
+    /// Keeps what is known of files for the next daemon. Takes time: for a tree of 30,000 headers some seconds of work, in which
+    /// requests are held up by no more than a lock of 100 us at a time.
+    pub(crate) fn save(&self, names: &Names) {
+        let learned = self.recall.take_learned();
+        let mut gathered: BTreeMap<DirId, Vec<Gathered>> = BTreeMap::new();
+        let mut skip = 0;
+        while !learned.is_empty() {
+            let inner = self.lock();
+            let some = inner.places.some_files(skip, GATHER_STEP);
+            if some.is_empty() {
+                break;
+            }
+            skip += some.len();
+            let lasting = some.iter().filter(|place| place.lasts && in_any(&learned, &place.path));
+            for (place, found) in lasting.filter_map(|place| Some((place, place.found?))) {
+                let directives = inner.contents.all_directives(found.content).collect();
+                let Found { stamp, digest, .. } = found;
+                let file = Gathered { name: Arc::clone(&place.name), stamp, digest, directives };
+                gathered.entry(place.dir).or_default().push(file);
+            }
+        }
+        for (dir, files) in gathered {
+            let directory = {
+                let inner = self.lock();
+                inner.places.dir(dir).map(|directory| (Arc::clone(&directory.path), directory.listing.clone()))
+            };
+            if let Some((path, listing)) = directory {
+                self.recall.keep(path.trim_end_matches('/'), files, listing.as_deref(), names);
+            }
+        }
+        self.recall.save();
+    }
+
+    /// Lets go of what is at hand only for being found sooner.
+    pub(crate) fn tidy(&self) {
+        self.recall.forget_loaded();
     }
 
     /// The bytes of a content, from where it was first read or, if it is gone from there, from any path that had it last.
@@ -345,6 +417,15 @@ impl Files {
         self.lock().contents.moved(id, &path);
         Some(content.bytes)
     }
+}
+
+/// Whether a file at this path stands in one of these directories.
+fn in_any(dirs: &FxHashSet<Box<str>>, path: &str) -> bool {
+    path.rsplit_once('/').is_some_and(|(dir, _)| dirs.contains(dir))
+}
+
+fn forgotten() -> io::Error {
+    io::Error::other("forgotten meanwhile")
 }
 
 fn now_ns() -> i128 {

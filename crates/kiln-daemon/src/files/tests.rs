@@ -15,7 +15,7 @@ struct World {
 
 impl World {
     fn with(entries: &[(&str, &str)]) -> World {
-        let world = World { dir: tempfile::tempdir().expect("a directory"), files: Files::new(), names: Names::new() };
+        let world = World { dir: tempfile::tempdir().expect("a directory"), files: Files::default(), names: Names::new() };
         for (name, text) in entries {
             world.write(name, text);
         }
@@ -168,4 +168,190 @@ fn too_many_places_are_forgotten_and_their_numbers_never_given_again() {
     assert!(world.files.found(file, world.files.begin()).is_err());
     let Entry::File(again) = world.entry("", "a.h") else { panic!("no file") };
     assert_ne!(again, file);
+}
+
+/// A place where daemons that follow each other keep what they know.
+struct Line {
+    world: World,
+    state: TempDir,
+}
+
+impl Line {
+    fn with(entries: &[(&str, &str)]) -> Line {
+        let mut line = Line { world: World::with(entries), state: tempfile::tempdir().expect("a directory") };
+        line.next();
+        line
+    }
+
+    fn kept(&self) -> kiln_store::Kept {
+        kiln_store::Kept::new(self.state.path().join("files"), 1, "1", KEPT_BOUNDS)
+    }
+
+    /// The next daemon, that has other numbers for names.
+    fn next(&mut self) {
+        self.world.files = Files::recalling(self.kept(), 1);
+        self.world.names = Names::new();
+    }
+
+    /// This daemon ends, and another follows.
+    fn end(&mut self) {
+        self.world.files.save(&self.world.names);
+        self.next();
+    }
+
+    /// Waits until the clock has passed the times of `name`: status times cannot be set back.
+    fn settle(&self, name: &str) {
+        let now_ns = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let stamp = content::Stamp::of(&rustix::fs::stat(self.world.at(name)).expect("a file"));
+        while !stamp.is_settled(now_ns() as i128) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn directives(&self, found: &Found) -> std::sync::Arc<kiln_scan::Directives> {
+        self.world.files.directives(found.content, dialect(Language::C), &self.world.names).expect("directives")
+    }
+
+    fn is_content(&self, name: &str, text: &str) {
+        assert_eq!(self.world.found(name).digest, kiln_cas::Digest::of(text.as_bytes()), "{name}");
+    }
+
+    /// Files read, files recalled, contents lexed, contents that had been.
+    fn effort(&self) -> [u64; 4] {
+        let effort = serde_json::to_value(self.world.files.effort()).expect("numbers");
+        ["read", "recalled", "lexed", "lexed_before"].map(|name| effort[name].as_u64().expect("a number"))
+    }
+}
+
+const HEADER: &str = "#ifndef A\n#define A\n#include \"b.h\"\n#endif\n";
+
+#[test]
+fn the_next_daemon_neither_reads_nor_lexes_what_has_not_changed() {
+    let mut line = Line::with(&[("inc/a.h", HEADER), ("inc/b.h", "")]);
+    line.settle("inc/b.h");
+    let first = line.world.found("inc/a.h");
+    let read = kiln_scan::directives(HEADER.as_bytes(), dialect(Language::C), &line.world.names).expect("directives");
+    assert_eq!(*line.directives(&first), read);
+    line.world.found("inc/b.h");
+    assert_eq!(line.effort(), [2, 0, 1, 0]);
+    for _ in 0..2 {
+        line.end();
+        let second = line.world.found("inc/a.h");
+        assert_eq!((second.digest, second.stamp), (first.digest, first.stamp));
+        let read = kiln_scan::directives(HEADER.as_bytes(), dialect(Language::C), &line.world.names).expect("directives");
+        assert_eq!(*line.directives(&second), read);
+        assert_eq!(line.effort(), [0, 1, 0, 1]);
+    }
+    // Nobody asked for b.h in between.
+    line.world.found("inc/b.h");
+    assert_eq!(line.effort(), [0, 2, 0, 1]);
+    // In another dialect the bytes are needed, and are kept from then on.
+    let cxx = |line: &Line| {
+        let found = line.world.found("inc/a.h");
+        line.world.files.directives(found.content, dialect(Language::Cxx), &line.world.names).expect("directives");
+    };
+    cxx(&line);
+    assert_eq!(line.effort()[2..], [1, 1]);
+    line.end();
+    cxx(&line);
+    line.directives(&line.world.found("inc/a.h"));
+    assert_eq!(line.effort(), [0, 1, 0, 2]);
+}
+
+#[test]
+fn what_changed_between_daemons_is_read() {
+    let mut line = Line::with(&[("a.h", "one"), ("b.h", "one"), ("c.h", "one"), ("d.h", "one"), ("e.h", "one")]);
+    line.settle("e.h");
+    for name in ["a.h", "b.h", "c.h", "d.h", "e.h"] {
+        line.is_content(name, "one");
+    }
+    let time = fs::metadata(line.world.at("a.h")).expect("a file").modified().expect("a time");
+    line.end();
+    // The same size and an older time; another file with the same in its place; longer; gone.
+    line.world.write("a.h", "two");
+    let set = |name: &str| {
+        let file = fs::File::options().append(true).open(line.world.at(name)).expect("a file");
+        file.set_modified(time).expect("a time");
+    };
+    set("a.h");
+    line.world.write("new", "two");
+    set("new");
+    fs::rename(line.world.at("new"), line.world.at("b.h")).expect("a new name");
+    line.world.write("c.h", "longer");
+    fs::remove_file(line.world.at("d.h")).expect("removed");
+    line.is_content("a.h", "two");
+    line.is_content("b.h", "two");
+    line.is_content("c.h", "longer");
+    assert_eq!(line.world.entry("", "d.h"), Entry::Absent);
+    assert_eq!(line.effort(), [3, 0, 0, 0]);
+    line.is_content("e.h", "one");
+    assert_eq!(line.effort(), [3, 1, 0, 0]);
+    // Another rights is another stamp.
+    line.end();
+    fs::set_permissions(line.world.at("e.h"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("rights");
+    assert!(line.world.found("e.h").stamp.is_executable());
+}
+
+#[test]
+fn a_file_that_was_read_while_its_time_was_fresh_is_not_kept() {
+    for round in 0..20 {
+        let mut line = Line::with(&[("a.h", "one")]);
+        line.is_content("a.h", "one");
+        line.end();
+        // In the same tick, as far as this machine is fast enough.
+        line.world.write("a.h", "two");
+        line.is_content("a.h", "two");
+        assert_eq!(line.effort()[1], 0, "round {round}");
+    }
+}
+
+#[test]
+fn records_of_files_that_are_gone_are_dropped_and_others_stay() {
+    let mut line = Line::with(&[("a.h", "1"), ("b.h", "22"), ("c.h", "333")]);
+    line.settle("c.h");
+    for name in ["a.h", "b.h"] {
+        line.world.found(name);
+    }
+    line.end();
+    fs::remove_file(line.world.at("a.h")).expect("removed");
+    line.world.found("c.h");
+    line.end();
+    let key = postcard::to_stdvec(&(1_u64, line.world.dir.path().to_str().expect("UTF-8"))).expect("a key");
+    let folder = record::Folder::decode(line.kept().get(&key).expect("a folder")).expect("a folder");
+    assert_eq!(folder.records().map(|record| record.name).collect::<Vec<_>>(), ["b.h", "c.h"]);
+}
+
+#[test]
+fn what_is_damaged_costs_time_alone() {
+    let mut line = Line::with(&[("a.h", HEADER)]);
+    line.settle("a.h");
+    let found = line.world.found("a.h");
+    line.directives(&found);
+    line.end();
+    let store = line.state.path().join("files");
+    let good = fs::read(&store).expect("a file");
+    for at in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        fs::write(&store, &bad).expect("a file");
+        line.next();
+        let found = line.world.found("a.h");
+        line.directives(&found);
+        assert_eq!(line.effort(), [1, 0, 1, 0], "byte {at}");
+    }
+    fs::write(&store, &good).expect("a file");
+    line.next();
+    line.is_content("a.h", HEADER);
+    assert_eq!(line.effort(), [0, 1, 0, 0]);
+}
+
+#[test]
+fn another_view_has_records_of_its_own() {
+    let mut line = Line::with(&[("a.h", "one")]);
+    line.settle("a.h");
+    line.is_content("a.h", "one");
+    line.end();
+    line.world.files = Files::recalling(line.kept(), 2);
+    line.is_content("a.h", "one");
+    assert_eq!(line.effort()[..2], [1, 0]);
 }
