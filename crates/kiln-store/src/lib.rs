@@ -1,4 +1,4 @@
-//! Blobs, action results and what outlives a process, on disk and in memory, bounded, verified, crash-safe. Knows no network and no asynchronous runtime.
+//! Blobs, action results and what outlives a process: bounded, verified, crash-safe. Knows no network and no asynchronous runtime.
 //!
 //! - [`DiskStore`] keeps blobs as plain files, so that they can be linked, copied and handed out as descriptors.
 //! - [`ResultStore`] keeps action results, opaque but for the blobs they name.
