@@ -203,13 +203,15 @@ mod tests {
         assert!(Directives::decode(&[SEED, b"x"].concat(), &Names::new()).is_err());
     }
 
+    type Lie = fn(&mut Directives);
+
     #[test]
     fn what_points_at_nothing_is_refused() {
         let names = Names::new();
         let source =
             b"#if A > 0x7fffffffffff && __has_include(B)\n#include C\n#define D d\n#elif defined E\n#include <e.h>\n#endif\n";
         let good = directives(source, Dialect::GNU_C, &names).unwrap();
-        let lies: &[(&str, fn(&mut Directives))] = &[
+        let lies: &[(&str, Lie)] = &[
             ("a root", |d| d.root = d.blocks.len() as u32),
             ("a block's definitions", |d| d.blocks[0].defines = (0, d.defines.len() as u32 + 1)),
             ("a range that ends before it begins", |d| d.blocks[0].items = (1, 0)),
