@@ -6,8 +6,9 @@ use memchr::memmem;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The variable in which gcc's driver hands its options to its children: its name is in every such driver.
-const GCC_MARK: &[u8] = b"COLLECT_GCC_OPTIONS";
+/// When gcc's driver links, as its own specs say it: in every such driver, and in no program that it calls. It is a table's text;
+/// of a shorter one, such as `COLLECT_GCC_OPTIONS`, optimisers make instructions, and gcc 11's driver does not hold it.
+const GCC_MARK: &[u8] = b"%{!c:%{!M:%{!MM:%{!E:%{!S:";
 
 /// How clang's driver calls itself again: in every such driver, and in some wrappers.
 const CLANG_MARK: &[u8] = b"-cc1";
@@ -165,8 +166,13 @@ mod tests {
                 assert_eq!(find_mark(&file).unwrap(), Some(expected), "{at}");
             }
         }
-        std::fs::write(&file, b"nothing of the kind").unwrap();
-        assert_eq!(find_mark(&file).unwrap(), None);
+        // As gcc 11.3 has it, whose code writes the end of the variable's name; and a program that only reads the variable.
+        std::fs::write(&file, b"%{!fsyntax-only:%{!c:%{!M:%{!MM:%{!E:%{!S:    %(linker) \0COLLECT_GCC_OPTIp\0").unwrap();
+        assert_eq!(find_mark(&file).unwrap(), Some(Mark::Gcc));
+        for other in ["nothing of the kind", "COLLECT_GCC_OPTIONS"] {
+            std::fs::write(&file, other).unwrap();
+            assert_eq!(find_mark(&file).unwrap(), None);
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn scripts_wrappers_and_other_programs_are_refused() {
     refused(Path::new("gcc"), "not absolute");
     refused(dir.path(), "no regular file");
     let text = dir.path().join("text");
-    std::fs::write(&text, "COLLECT_GCC_OPTIONS").unwrap();
+    std::fs::write(&text, "%{!c:%{!M:%{!MM:%{!E:%{!S:").unwrap();
     refused(&text, "no ELF");
     assert!(matches!(discover(&dir.path().join("none")), Err(ToolchainError::Io { .. })));
     let circle = dir.path().join("circle");
@@ -89,7 +89,7 @@ fn scripts_wrappers_and_other_programs_are_refused() {
 /// Compiles a program that passes for a driver until it is asked.
 fn pretender(dir: &Path, body: &str) -> std::path::PathBuf {
     let source = dir.join("pretender.c");
-    let marks = "const char *a = \"COLLECT_GCC_OPTIONS\";";
+    let marks = "const char *a = \"%{!c:%{!M:%{!MM:%{!E:%{!S:\";";
     std::fs::write(&source, format!("#include <stdio.h>\n#include <unistd.h>\n{marks}\nint main(int c, char **v) {{ {body} }}\n"))
         .unwrap();
     let program = dir.join("gcc-pretender");
