@@ -201,9 +201,8 @@ impl Line {
 
     /// Waits until the clock has passed the times of `name`: status times cannot be set back.
     fn settle(&self, name: &str) {
-        let now_ns = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let stamp = content::Stamp::of(&rustix::fs::stat(self.world.at(name)).expect("a file"));
-        while !stamp.is_settled(now_ns() as i128) {
+        while !stamp.is_settled(now_ns()) {
             std::thread::yield_now();
         }
     }
@@ -221,6 +220,10 @@ impl Line {
         let effort = serde_json::to_value(self.world.files.effort()).expect("numbers");
         ["read", "recalled", "lexed", "lexed_before"].map(|name| effort[name].as_u64().expect("a number"))
     }
+}
+
+fn now_ns() -> i128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
 
 const HEADER: &str = "#ifndef A\n#define A\n#include \"b.h\"\n#endif\n";
@@ -294,15 +297,22 @@ fn what_changed_between_daemons_is_read() {
 
 #[test]
 fn a_file_that_was_read_while_its_time_was_fresh_is_not_kept() {
+    let mut shown = 0;
     for round in 0..20 {
         let mut line = Line::with(&[("a.h", "one")]);
-        line.is_content("a.h", "one");
+        let was_fresh = !line.world.found("a.h").stamp.is_settled(now_ns());
         line.end();
+        line.is_content("a.h", "one");
+        if was_fresh {
+            assert_eq!(line.effort()[..2], [1, 0], "round {round}");
+            shown += 1;
+        }
         // In the same tick, as far as this machine is fast enough.
+        line.end();
         line.world.write("a.h", "two");
         line.is_content("a.h", "two");
-        assert_eq!(line.effort()[1], 0, "round {round}");
     }
+    assert!(shown > 0, "no round was fast enough");
 }
 
 #[test]
