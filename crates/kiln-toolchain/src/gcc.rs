@@ -3,7 +3,7 @@
 use crate::identify::{Driver, line_after, search_dirs};
 use crate::loader::Loader;
 use crate::toolchain::Identity;
-use crate::walk::Walker;
+use crate::walk::{Place, Walker};
 use crate::{ToolchainError, locale};
 use kiln_cmdline::Family;
 
@@ -135,6 +135,12 @@ fn is_executable(path: &str) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
+/// Depth of [`DEVICE_SPECS`] below a directory of specs: files alone.
+const DEVICE_SPECS_DEPTH: usize = 1;
+
+/// Where gcc for controllers (AVR) has a specs file for each device; the driver's own specs make `-specs=` of `-mmcu=`.
+const DEVICE_SPECS: &str = "device-specs";
+
 /// Enters specs files that the driver reads by itself, and watches the places where one would be read if it appeared.
 fn enter_specs(driver: &Driver<'_>, walker: &mut Walker<'_>, verbose: &str, dirs: &str) -> Result<(), ToolchainError> {
     for line in verbose.lines() {
@@ -147,7 +153,12 @@ fn enter_specs(driver: &Driver<'_>, walker: &mut Walker<'_>, verbose: &str, dirs
     for kind in ["install:", "libraries:", "programs:"] {
         let line = line_after(dirs, kind).unwrap_or_default();
         for dir in line.trim_start_matches('=').split(':').filter(|dir| dir.starts_with('/')) {
-            walker.look(&format!("{}/specs", dir.trim_end_matches('/')))?;
+            let dir = dir.trim_end_matches('/');
+            walker.look(&format!("{dir}/specs"))?;
+            let devices = format!("{dir}/{DEVICE_SPECS}");
+            if matches!(walker.look(&devices)?, Place::Directory(_)) {
+                walker.enter_tree(&devices, DEVICE_SPECS_DEPTH)?;
+            }
         }
     }
     Ok(())

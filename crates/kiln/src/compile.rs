@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::ffi::CString;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -51,11 +52,23 @@ struct Job<'a> {
 
 /// Stands in for compiler `name`, called by a link or as a launcher. Returns an exit code where the compiler ran elsewhere.
 pub(crate) fn compile(name: &CStr, args: &[&CStr], by_link: bool) -> i32 {
-    with_job(name, args, by_link, |job| match quick::look(args) {
-        Look::Probe => job.command.exec(None),
-        Look::Link => job.under_slot(true, "link"),
-        Look::Ask => job.ask_compile(),
+    with_job(name, args, by_link, |job| {
+        if let Some(stand_in) = stand_in(&job.command) {
+            run::exec_as(&stand_in, &job.command);
+        }
+        match quick::look(args) {
+            Look::Probe => job.command.exec(None),
+            Look::Link => job.under_slot(true, "link"),
+            Look::Ask => job.ask_compile(),
+        }
     })
+}
+
+/// The stand-in of a `kiln verify` above for a compiler that is called through kiln: it compiles both ways.
+fn stand_in(command: &Command<'_>) -> Option<Vec<u8>> {
+    let dir = command.env.get(name::VERIFY).filter(|dir| !dir.is_empty())?;
+    let file = [dir, b"/bin/", crate::mode::base(command.program)].concat();
+    sys::may_execute(Path::new(OsStr::from_bytes(&file))).then_some(file)
 }
 
 /// Stands in for any other command: runs it here under a slot. `heavy` as the user said, else by its name.

@@ -18,6 +18,8 @@ pub(crate) mod name {
     pub(crate) const FALLBACK: &str = "KILN_FALLBACK";
     /// The slot some process above holds: `TOKEN:PID:START`.
     pub(crate) const SLOT: &str = "KILN_SLOT";
+    /// The directory of `kiln verify` above this process.
+    pub(crate) const VERIFY: &str = "KILN_VERIFY";
     /// Where commands are looked for.
     pub(crate) const PATH: &str = "PATH";
 }

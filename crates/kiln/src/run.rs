@@ -65,6 +65,13 @@ impl Command<'_> {
     }
 }
 
+/// Becomes `file` in the command's place, which still goes by the command's name. Returns where that cannot be.
+pub(crate) fn exec_as(file: &[u8], command: &Command<'_>) {
+    let (Ok(file), Ok(name)) = (sys::c_string(file), sys::c_string(command.program)) else { return };
+    let argv: Vec<&CStr> = [name.as_c_str()].into_iter().chain(command.args.iter().copied()).collect();
+    sys::exec(&file, &argv, &command.env.c_strings());
+}
+
 /// `E2BIG` of Linux.
 const ARGUMENTS_TOO_LONG: i32 = 7;
 

@@ -77,7 +77,8 @@ fn a_build_runs_under_links_and_ends_as_it_ended() {
     assert!(said.contains(links.join("x86_64-linux-gnu-g++-99").to_str().unwrap()), "{said}");
     assert!(said.contains(links.join("gcc").to_str().unwrap()), "{said}");
     assert!(!links.join("gcc-ar").exists(), "what is no compiler is left alone");
-    assert!(said.ends_with(" s\n") && said.lines().filter(|line| line.starts_with("kiln: 0 units in ")).count() == 1, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("kiln: 0 units in ") && line.ends_with(" s")).count(), 1, "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.contains("CC='kiln gcc'")), "a build that kiln saw nothing of: {said}");
     let output = home.output(&["cli", "run", "--", "sh", "-c", "kill -USR1 $$"]);
     assert_eq!(output.status.signal(), Some(rustix::process::Signal::USR1.as_raw()), "a signal is passed on");
     let (code, said) = home.ended(&["cli", "run", "no-such-command"]);

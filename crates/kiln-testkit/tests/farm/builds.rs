@@ -26,6 +26,23 @@ fn a_build_is_the_plain_build_and_remote() {
     assert_eq!(count(&stats, "remote") + count(&stats, "local") + count(&stats, "fallback"), 0, "{stats}");
     says_what_the_compiler_says(&bench);
     a_file_that_no_scan_finds_is_read_here(&bench);
+    verify_compiles_both_ways_however_kiln_is_called(&bench);
+}
+
+/// In front of a name, in front of a path as CMake's launcher, by a link whose path was kept when the build was configured.
+fn verify_compiles_both_ways_however_kiln_is_called(bench: &Bench) {
+    let dir = bench.project.dir();
+    fs::write(dir.join("both.c"), "#include <stddef.h>\nsize_t both;\n").expect("a source");
+    let links = dir.join("links");
+    let _ = run(bench.farm.kiln().arg("links").arg(&links), BUILD_MAX).ok();
+    let (kiln, link) = (kiln_testkit::binary("kiln"), links.join("gcc"));
+    for compiler in [format!("{} gcc", kiln.display()), format!("{} /usr/bin/gcc", kiln.display()), link.display().to_string()] {
+        let script = format!("{compiler} -c both.c -o both.o");
+        let ran = run(bench.farm.kiln().args(["verify", "--", "sh", "-c", &script]).current_dir(dir), BUILD_MAX).ok();
+        let text = ran.text();
+        assert!(text.contains("1 unit compiled both ways: 1 equal, 0 differ; inputs of 1 unit: "), "{compiler}: {text}");
+        assert!(text.contains(" 0 missed") && !text.contains("run plainly"), "{compiler}: {text}");
+    }
 }
 
 /// Errors and warnings, their streams and codes, are the compiler's own.

@@ -105,6 +105,31 @@ fn a_compiled_wrapper_is_betrayed_by_the_driver_it_starts() {
     refused(&program, "starts another driver, /usr/bin/gcc");
 }
 
+/// gcc for AVR turns `-mmcu=DEVICE` into `-specs=device-specs/specs-DEVICE`, found beside its own programs.
+#[test]
+fn specs_of_devices_belong_to_the_driver() {
+    let dir = tempfile::tempdir().unwrap();
+    let lib = dir.path().display();
+    let body = format!(
+        "if (v[1][7] == 's') printf(\"install: {lib}/\\nprograms: ={lib}/\\nlibraries: ={lib}/\\n\");
+         else if (v[1][1] == 'p') printf(\"{lib}/%s\\n\", v[1] + sizeof \"-print-prog-name\");
+         else fprintf(stderr, \"COLLECT_GCC=%s\\nTarget: avr\\ngcc version 5.4.0 (GCC)\\n\", v[0]);
+         return 0;"
+    );
+    let program = pretender(dir.path(), &body);
+    for name in ["cc1", "as"] {
+        symlink("/usr/bin/true", dir.path().join(name)).unwrap();
+    }
+    let specs = dir.path().join("device-specs");
+    std::fs::create_dir(&specs).unwrap();
+    std::fs::write(specs.join("specs-atmega8"), "*cpp:\n\t-D__AVR_ATmega8__\n").unwrap();
+    let found = discover(&program).unwrap();
+    assert!(found.entries.iter().any(|entry| entry.path().ends_with("/device-specs/specs-atmega8")), "{:?}", found.entries);
+    assert!(found.is_current());
+    std::fs::write(specs.join("specs-atmega8"), "*cpp:\n").unwrap();
+    assert!(!found.is_current());
+}
+
 #[test]
 fn a_driver_that_babbles_crashes_or_fails_is_an_error_that_names_it() {
     for (body, why) in [

@@ -1,6 +1,7 @@
 //! `kiln run -- COMMAND`: the build with kiln's links first in PATH, and a line at the end. Knows no unit.
 
 use std::ffi::OsString;
+use std::time::Duration;
 use std::time::Instant;
 
 use super::child;
@@ -46,13 +47,21 @@ pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Exit> {
         return Ok(exit);
     };
     match (before, counters(&asker)) {
-        (before, Some(after)) => eprintln!("kiln: {}", after.since(&before.unwrap_or_default()).summary(took)),
+        (before, Some(after)) => tell(&after.since(&before.unwrap_or_default()), took),
         (_, None) => match super::talk::last_error() {
             Some(why) => eprintln!("kiln: no daemon: {why}"),
             None => eprintln!("kiln: no daemon ran; everything was compiled plainly"),
         },
     }
     Ok(child::end_as(status))
+}
+
+/// Says how a build went.
+pub(crate) fn tell(stats: &Stats, took: Duration) {
+    eprintln!("kiln: {}", stats.summary(took));
+    if let Some(hint) = stats.hint() {
+        eprintln!("kiln: {hint}");
+    }
 }
 
 /// The daemon's counters, if it answers.

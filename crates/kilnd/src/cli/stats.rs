@@ -89,6 +89,15 @@ impl Stats {
         self.remote + self.hits() + self.joined + self.local
     }
 
+    /// What to think of where a build compiled nothing by kiln, if it compiled at all.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let nothing = self.requests == 0 && self.units() == 0 && self.refused.is_empty();
+        nothing.then_some(
+            "no compiler was called through kiln. A build that calls its compiler by a path it keeps, or sets a PATH of its own, needs \
+             kiln run when it is configured, kiln as its compiler launcher, or CC='kiln gcc'",
+        )
+    }
+
     /// How a build went, in one line.
     pub(crate) fn summary(&self, took: Duration) -> String {
         let mut places = Vec::new();
@@ -187,6 +196,7 @@ mod tests {
              11 run plainly (link 10, asm 1); 2 let down by the farm (worker-lost 2); 1 failed to compile"
         );
         assert_eq!(Stats::default().summary(Duration::ZERO), "0 units in 0.0 s");
+        assert!(Stats::default().hint().is_some() && sample().hint().is_none());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::child;
 use super::child::Ended;
 use super::links;
 use super::place;
-use super::run::counters;
+use super::run::{counters, tell};
 use super::talk::Asker;
 use crate::exit::Exit;
 use crate::exit::say;
@@ -51,7 +51,7 @@ pub(crate) fn verify(command: &[OsString]) -> anyhow::Result<Exit> {
     let Ended::Ran(status) = child::run(command, &env)? else { return Ok(Exit::Failure) };
     let took = begin.elapsed();
     let findings = Findings::read(&dir);
-    eprintln!("kiln: {}", counters(&asker).unwrap_or_default().since(&before).summary(took));
+    tell(&counters(&asker).unwrap_or_default().since(&before), took);
     eprintln!("kiln: {}", findings.summary());
     for line in findings.differing.iter().take(SHOWN_MAX) {
         eprintln!("kiln: differs: {line}");

@@ -78,9 +78,12 @@ impl Shim {
         let is_real = |file: &PathBuf| {
             file.is_file() && kiln_frame::sys::may_execute(file) && std::fs::canonicalize(file).is_ok_and(|real| real != wrapper)
         };
+        // The wrapper in front of a compiler's path calls by that path.
+        let called = PathBuf::from(called);
+        let given = Some(called).filter(|path| path.is_absolute() && !path.starts_with(&shims) && is_real(path));
         // What stands before this stand-in in PATH has had its turn.
-        let behind = kept[before..].iter().chain(&kept);
-        let real = behind.map(|entry| entry.join(&name)).find(is_real);
+        let mut behind = kept[before..].iter().chain(&kept).map(|entry| entry.join(&name));
+        let real = given.or_else(|| behind.find(is_real));
         let real = real.with_context(|| format!("no {} behind kiln in PATH", name.display()))?;
         Ok(Shim { dir, name, args: args.to_vec(), kiln, real, path: std::env::join_paths(kept)?, asker: Asker::new() })
     }
@@ -157,7 +160,11 @@ impl Shim {
 
     fn parse(&self) -> anyhow::Result<Judged> {
         let args: Vec<Vec<u8>> = self.args.iter().map(|arg| arg.clone().into_vec()).collect();
-        let env: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
+        // The daemon looks into the directories of `LD_LIBRARY_PATH`; both compiles have it, whatever it finds.
+        let env: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os()
+            .filter(|(name, _)| name != "LD_LIBRARY_PATH")
+            .map(|(name, value)| (name.into_vec(), value.into_vec()))
+            .collect();
         let real = std::fs::canonicalize(&self.real)?;
         let base = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let cwd = std::env::current_dir()?;
