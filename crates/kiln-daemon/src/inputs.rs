@@ -227,7 +227,8 @@ pub(crate) fn enter(
     if closure.flags.precompiled {
         precompiled::enter_found(analyst, &closure, cwd, epoch, root, &mut made)?;
     }
-    precompiled::check_read(&made, &closure)?;
+    let is_silent = |content| view.directives(content, request.dialect).is_ok_and(|directives| directives.is_empty());
+    precompiled::check_read(&made, &closure, is_silent)?;
     Ok(Inputs { form, closure })
 }
 

@@ -7,7 +7,7 @@
 use kiln_cas::{Digest, Hasher};
 use kiln_cmdline::Family;
 use kiln_frame::{Compile, Decoder, Request};
-use kiln_scan::{Closure, FileId, Reason};
+use kiln_scan::{Closure, ContentId, File, FileId, Reason};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -177,12 +177,16 @@ pub(crate) fn enter_found(
 
 /// Whether all that stands in precompiled headers was read for the unit. Along other directories it would find other headers than
 /// those it was made of, and what is defined in these decides what the compiler reads next.
-pub(crate) fn check_read(made: &[Analysed], closure: &Closure) -> Result<(), Refused> {
+///
+/// A source that says nothing to the preprocessor (`is_silent`) need not be read: CMake makes them of one that holds a comment, and
+/// names the headers by `-include`.
+pub(crate) fn check_read(made: &[Analysed], closure: &Closure, is_silent: impl Fn(ContentId) -> bool) -> Result<(), Refused> {
     if made.is_empty() {
         return Ok(());
     }
     let read: FxHashSet<FileId> = closure.files.iter().map(|file| file.file).collect();
-    match made.iter().flat_map(|made| &made.closure.files).find(|file| !read.contains(&file.file)) {
+    let silent = |file: &File| file.reason == Reason::Source && file.content.is_some_and(&is_silent);
+    match made.iter().flat_map(|made| &made.closure.files).find(|file| !read.contains(&file.file) && !silent(file)) {
         None => Ok(()),
         Some(other) => Err(Refused::new("precompiled-header", format!("it was made of {}", other.path))),
     }

@@ -215,6 +215,11 @@ pub(crate) enum Binary {
 }
 
 impl Directives {
+    /// Whether the content says nothing to the preprocessor: it defines nothing and names no file.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.defines.is_empty() && self.probes.is_empty() && self.computed.is_empty() && !self.once
+    }
+
     /// Whether the file asks to be read once only (`#pragma once`).
     #[must_use]
     pub fn once(&self) -> bool {
