@@ -105,8 +105,14 @@ fn closure(closure: &Closure, unit: &Invocation, cwd: &str) -> Vec<Value> {
             told["from"] = from.into();
             if let Some(by) = closure.files.get(from as usize) {
                 told["by"] = (&*by.path).into();
-                let line = if file.line > 0 { Some(file.line) } else { line_of(&absolute(cwd, &by.path), &file.path) };
-                told["line"] = line.into();
+                if file.line > 0 {
+                    told["line"] = file.line.into();
+                } else if let Some((line, operator)) = condition(&absolute(cwd, &by.path), &file.path) {
+                    told["line"] = line.into();
+                    if file.reason == Reason::Probed {
+                        told["why"] = operator.into();
+                    }
+                }
             }
         }
         told
@@ -114,16 +120,23 @@ fn closure(closure: &Closure, unit: &Invocation, cwd: &str) -> Vec<Value> {
     closure.files.iter().map(one).collect()
 }
 
-/// The line of the first condition in the file at `path` that looks for `name`: the scanner keeps no lines of conditions.
-fn line_of(path: &str, name: &str) -> Option<u32> {
+/// The first condition in the file at `path` that looks for `name`, its line and its operator: the scanner keeps no lines of conditions.
+fn condition(path: &str, name: &str) -> Option<(u32, &'static str)> {
     let (file, _) = open_regular(path).ok()?;
     let mut bytes = Vec::new();
     std::fs::File::from(file).take(TEXT_MAX).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let name = name.rsplit('/').next().unwrap_or_default();
-    let line = text.lines().position(|line| line.contains("__has_") && line.contains(name))?;
-    u32::try_from(line + 1).ok()
+    let looks = |line: &str| {
+        let operator = OPERATORS.into_iter().find(|operator| line.contains(operator))?;
+        line.contains(name).then_some(operator)
+    };
+    let (at, operator) = text.lines().enumerate().find_map(|(at, line)| Some((at, looks(line)?)))?;
+    Some((u32::try_from(at + 1).ok()?, operator))
 }
+
+/// What looks for a file in a condition; the first of a line counts.
+const OPERATORS: [&str; 3] = ["__has_include_next", "__has_include", "__has_embed"];
 
 fn word(file: &kiln_scan::File, unit: &Invocation) -> &'static str {
     match file.reason {
@@ -155,5 +168,27 @@ fn named(path: &str, unit: &Invocation, cwd: &str) -> &'static str {
         () if is_among(&unit.precompiled) => "precompiled header",
         () if is_among(&unit.input_files) || below(&unit.input_dirs) => "an option's file (a profile, a list, a plan)",
         () => "the compiler reads it by itself",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_told_with_its_operator() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.h");
+        let text = "#include <a.h>\n#if __has_include_next(<next.h>)\n#elif __has_include(<maybe.h>)\n#elif __has_embed(\"d.bin\")\n#endif\n";
+        std::fs::write(&path, text).expect("a file");
+        let path = path.to_str().expect("UTF-8");
+        for (name, found) in [
+            ("/x/next.h", Some((2, "__has_include_next"))),
+            ("maybe.h", Some((3, "__has_include"))),
+            ("x/d.bin", Some((4, "__has_embed"))),
+            ("a.h", None),
+        ] {
+            assert_eq!(condition(path, name), found, "{name}");
+        }
     }
 }
