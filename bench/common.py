@@ -359,6 +359,14 @@ def stop_all():
         group.stop()
 
 
+def parsed(text):
+    """An object in JSON; an empty one where a program printed something else."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}
+
+
 def output_of(argv, env=None):
     """First line that a command prints, or why there is none."""
     try:

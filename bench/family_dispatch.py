@@ -7,6 +7,7 @@ import common
 import projects
 import record
 import tool_kiln
+import tool_sccache
 import tools
 
 ROUNDS = common.rounds(10)
@@ -19,8 +20,9 @@ NOTES = (
     "The remote side of every tool is real (scheduler, worker, distccd, iceccd) but its compiler is not: it answers with the object that gcc gave, "
     "at once. CPU is user + system of all client processes and of the client's daemons; servers are not counted. A round is all units of a group, "
     f"{JOBS} at once, the client on one core and all servers on another; pairs are rounds. TU/s is 2000 / client CPU ms: what a client of two cores can send out. Every object is compared with gcc's.",
-    "States: empty farm (nothing known anywhere), cold (daemon or include server just started, headers in the farm), warm (unchanged), "
-    "touched (every source has another byte than ever before), header (one central header has). No cache of results is on anywhere. "
+    "States: empty farm (nothing known anywhere), cold (daemon or include server just started, nothing known from before, headers in the farm), "
+    "restarted (the same, with what kiln's daemon leaves to the next one), warm (unchanged), "
+    "touched (every source has another byte than ever before), header (one central header has). No cache of results answers anywhere. "
     "The first use of a compiler (kiln packages it, icecc makes its tarball before) is measured apart, by a unit without includes.",
     "Sent and received: what the client's wire carried, all protocol headers included, counted by the kernel. Files: of it, input files, by kiln's own counter.",
 )
@@ -39,7 +41,7 @@ def measure_group(results, group, budget):
 
 
 # Tools that remember nothing between two units: all states cost them the same.
-FORGETFUL = ("distcc", "distcc-lzo", "icecc")
+FORGETFUL = ("distcc", "distcc-lzo", "icecc", "sccache-dist")
 # Variants of a tool that is measured anyway: of the first group alone, and never one unit at a time.
 VARIANTS = ("kiln, no TLS", "distcc-lzo")
 
@@ -54,6 +56,8 @@ def contestants(recording, empty):
     }
     for name, kind in (("distcc-pump", tools.Pump), ("distcc", tools.Distcc), ("distcc-lzo", tools.DistccLzo), ("icecc", tools.Icecc)):
         makers[name] = lambda name=name, kind=kind: kind(f"d-{name}-{suffix}", recording, client_cpus=client, **server)
+    if tool_sccache.path("sccache-dist"):
+        makers["sccache-dist"] = lambda: tool_sccache.SccacheDist("d-sccache-" + suffix, recording, client_cpus=client, **server)
     return {name: make for name, make in makers.items() if wanted(name, recording.group, empty)}
 
 
@@ -117,6 +121,10 @@ class Dispatch:
         self.restart(remembering)
         self.each("first use, daemon cold", remembering, chosen=[self.recording.first])
         self.each("cold", remembering)
+        keeping = [name for name in remembering if name in self.tools and self.tools[name].keeps]
+        self.restart(keeping, keep=True)
+        self.each("first use, daemon restarted", keeping, chosen=[self.recording.first])
+        self.each("restarted", keeping)
         for state, change in self.changes.items():
             change.next()
             self.refresh()
@@ -132,10 +140,10 @@ class Dispatch:
     def refresh(self):
         self.restart([name for name, tool in self.tools.items() if tool.fresh_after_changes])
 
-    def restart(self, names):
+    def restart(self, names, **how):
         for name in names:
             try:
-                self.tools[name].restart()
+                self.tools[name].restart(**how)
             except (common.Failed, OSError) as error:
                 self.fail("restart", name, error)
 

@@ -6,6 +6,7 @@ import common
 import projects
 import record
 import tool_kiln
+import tool_sccache
 import tools
 
 ROUNDS = common.rounds(10)
@@ -33,7 +34,7 @@ def start(results, group):
     suffix = group.name.replace("+", "x")
     running = {}
     for name, make in (("kiln", lambda: tool_kiln.Kiln("hit-" + suffix, cache=True)), ("ccache", lambda: tools.Ccache("ccache-" + suffix)),
-                       ("sccache", lambda: tools.Sccache("sccache-" + suffix))):
+                       ("sccache", lambda: tool_sccache.Sccache("sccache-" + suffix))):
         try:
             running[name] = make()
         except (common.Failed, OSError, subprocess.SubprocessError) as error:

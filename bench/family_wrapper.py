@@ -8,7 +8,7 @@ import subprocess
 import common
 import projects
 import tool_kiln
-import tools
+import tool_sccache
 
 ROUNDS = common.rounds(100)
 # Starts in one sample: rusage is in microseconds, and a start takes some hundred of them.
@@ -31,8 +31,8 @@ def measure(results):
             probes[name] = [name, "gcc", "--version"]
         else:
             results.error("start", name, "not installed")
-    if tools.sccache_path():
-        starts["sccache"] = [tools.sccache_path(), "--version"]
+    if tool_sccache.path():
+        starts["sccache"] = [tool_sccache.path(), "--version"]
     else:
         results.error("start", "sccache", "not installed")
     env = projects.env(KILN_DIR=common.work("wrapper", "x")[:-2], DISTCC_DIR=common.work("wrapper", "x")[:-2], DISTCC_HOSTS="127.0.0.1:1")

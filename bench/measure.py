@@ -16,6 +16,7 @@ import traceback
 import common
 import net
 import projects
+import tool_sccache
 import tools
 
 # Families that need no project's source.
@@ -113,7 +114,7 @@ def main():
         if set(wanted) - SOURCELESS:
             fetch()
         net.isolate()
-        head = {"machine": common.machine(), "commit": commit(), "tools": tools.versions(), "full": common.FULL}
+        head = {"machine": common.machine(), "commit": commit(), "tools": {**tools.versions(), **tool_sccache.versions()}, "full": common.FULL}
         for number, family in enumerate(wanted):
             print(f"== {family} ({number + 1} of {len(wanted)}); {elapsed(start)} since the start", flush=True)
             found = measured(family, whole)

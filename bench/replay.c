@@ -74,9 +74,13 @@ static int ends_with(const char *text, const char *end) {
     return length >= tail && !strcmp(text + length - tail, end);
 }
 
-// Whether the argument names the recorded source; a server may have put a directory before an absolute one.
-static int same_source(const char *argument, const char *source) {
-    return !strcmp(argument, source) || (*source == '/' && ends_with(argument, source));
+// Whether the argument names the recorded source; a server may have put a directory before an absolute one, a client its own before
+// another.
+static int same_source(const char *argument, const char *directory, const char *source) {
+    size_t length = strlen(directory);
+    if (*source == '/' || !strcmp(argument, source))
+        return ends_with(argument, source);
+    return !strncmp(argument, directory, length) && argument[length] == '/' && !strcmp(argument + length + 1, source);
 }
 
 // The name in the first line marker of preprocessed text.
@@ -133,9 +137,9 @@ int main(int argc, char **argv) {
             fields[n] = strsep(&line, "\t");
         if (!fields[5])
             continue;
-        int found = source && same_source(source, fields[3]);
+        int found = source && same_source(source, fields[2], fields[3]);
         for (int n = 1; n < argc && !source; n++)
-            found |= same_source(argv[n], fields[3]);
+            found |= same_source(argv[n], fields[2], fields[3]);
         int same_flags = !strcmp(fields[4], own_flags);
         // A source may be compiled in several ways; the flags tell which.
         if (found && (!number || same_flags)) {

