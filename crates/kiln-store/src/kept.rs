@@ -131,8 +131,7 @@ impl Kept {
             let used: BTreeMap<Vec<u8>, u64> = known.entries.iter().map(|(key, entry)| (key.clone(), entry.used_s)).collect();
             (added.clone(), used)
         };
-        let Some(origin) = Origin::current(&self.version) else { return };
-        let written = self.write(&origin, &added, &used);
+        let Some(written) = self.write(&added, &used).transpose() else { return };
         let mut inner = self.lock();
         match written {
             Ok(known) => {
@@ -149,10 +148,12 @@ impl Kept {
         }
     }
 
-    /// Joins `added` to what the file holds now; what it is then.
-    fn write(&self, origin: &Origin, added: &BTreeMap<Vec<u8>, Added>, used: &BTreeMap<Vec<u8>, u64>) -> std::io::Result<Known> {
+    /// Joins `added` to what the file holds now; what it is then. `None` where the boot has no name.
+    fn write(&self, added: &BTreeMap<Vec<u8>, Added>, used: &BTreeMap<Vec<u8>, u64>) -> std::io::Result<Option<Known>> {
         let _lock = self.lock_directory()?;
-        let old = read(&self.path, origin, self.bounds).ok().flatten().unwrap_or_default();
+        // Now, not before the wait: what another wrote meanwhile would be a thing of the future.
+        let Some(origin) = Origin::current(&self.version) else { return Ok(None) };
+        let old = read(&self.path, &origin, self.bounds).ok().flatten().unwrap_or_default();
         let later = |key: &Vec<u8>, used_s: u64| used.get(key).map_or(used_s, |own| used_s.max(*own));
         let kept = old.entries.iter().filter(|(key, _)| !added.contains_key(*key));
         let kept = kept.map(|(key, entry)| (key, later(key, entry.used_s), entry.len));
@@ -173,7 +174,7 @@ impl Kept {
         std::fs::remove_file(&self.aside).ok();
         let file = File::options().read(true).write(true).create_new(true).open(&self.aside)?;
         let mut out = BufWriter::with_capacity(1 << 18, &file);
-        let head = Head::encode(origin, &entries).map_err(std::io::Error::other)?;
+        let head = Head::encode(&origin, &entries).map_err(std::io::Error::other)?;
         out.write_all(&head)?;
         for key in entries.keys() {
             match (added.get(key), old.entries.get(key), &old.file) {
@@ -189,7 +190,7 @@ impl Kept {
         for entry in entries.values_mut() {
             entry.at += head.len() as u64;
         }
-        Ok(Known { file: Some(Arc::new(file)), entries })
+        Ok(Some(Known { file: Some(Arc::new(file)), entries }))
     }
 
     /// Keeps other processes from writing until it is dropped: two that read, add and write at once would lose what one has added.
