@@ -191,7 +191,7 @@ impl Analyst<'_> {
 
     fn toolchain(&self, driver: &Path, env: &LookupEnv, epoch: Epoch) -> Result<Arc<Toolchain>, Refused> {
         let found = self.toolchains.get(driver, env, epoch, self.files.now());
-        found.map_err(|error| Refused::new("not-a-compiler", error.to_string()))
+        found.map_err(|error| Refused::new(kiln_frame::NOT_A_COMPILER, error.to_string()))
     }
 
     /// `LD_LIBRARY_PATH` changes nothing where none of its directories holds a library that the compiler loads (cargo, conda and

@@ -108,9 +108,9 @@ impl Drop for Permit {
 }
 
 /// Permits held by processes that are not ours, until those end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Holders {
-    tokens: Mutex<HashMap<Vec<u8>, i32>>,
+    tokens: Mutex<HashMap<Vec<u8>, Box<dyn Send>>>,
 }
 
 impl Holders {
@@ -128,14 +128,13 @@ impl Holders {
     ) -> Option<Vec<u8>> {
         let watch = pidfd(pid)?;
         let token = token()?;
-        self.lock().insert(token.clone(), pid);
+        self.lock().insert(token.clone(), Box::new(held));
         let holders = Arc::clone(self);
         let name = token.clone();
         tokio::spawn(async move {
             // A pidfd becomes readable when its process ends.
             let _ = watch.ready(Interest::READABLE).await;
-            holders.lock().remove(&name);
-            drop(held);
+            holders.release(&name);
             then();
         });
         Some(token)
@@ -146,7 +145,14 @@ impl Holders {
         self.lock().contains_key(token)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, i32>> {
+    /// Takes the slot back before its process ends.
+    pub(crate) fn release(&self, token: &[u8]) {
+        // A permit that goes hands its place on: not under this lock.
+        let held = self.lock().remove(token);
+        drop(held);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Box<dyn Send>>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -208,6 +214,20 @@ mod tests {
         let permit = gate.acquire().await;
         assert!(permit.is_some());
         assert!(!holders.is_held(&token));
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_slot_can_be_given_back_before_its_process_ends() {
+        let gate = Gate::new(1);
+        let holders = Arc::new(Holders::default());
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let token = holders.hold(child.id() as i32, gate.acquire().await.unwrap()).unwrap();
+        holders.release(b"another");
+        assert_eq!((gate.used(), holders.is_held(&token)), (1, true));
+        holders.release(&token);
+        assert_eq!((gate.used(), holders.is_held(&token)), (0, false));
+        drop(child.stdin.take());
         child.wait().unwrap();
     }
 }

@@ -111,6 +111,10 @@ pub(crate) async fn compile(daemon: &Arc<Daemon>, hello: &Hello, request: Compil
             (plainly(&refused.reason, refused.heavy).await, vec![story])
         }
         Ok((work, request)) => {
+            // A script that holds a slot for its compiler needs none while that goes its own way.
+            if let Some(token) = caller.under_slot.as_ref().filter(|_| is_below_script(&request)) {
+                daemon.holders.release(token);
+            }
             let action = work.units[0].action_digest;
             let mut stories: Vec<Unit> = work.units.iter().map(|unit| tell(&story, unit)).collect();
             for unit in &work.units {
@@ -179,6 +183,11 @@ fn count_form(daemon: &Daemon, form: &Form) {
             *stats.unprovable.entry(why.clone()).or_default() += 1;
         }
     });
+}
+
+/// Whether a script above stands in for the compiler, and keeps kiln in its PATH.
+fn is_below_script(request: &Compile) -> bool {
+    request.env.iter().any(|variable| variable.strip_prefix(b"KILN_SCRIPT=").is_some_and(|scripts| !scripts.is_empty()))
 }
 
 /// `KILN_FALLBACK` of the build, which may differ from the daemon's own.

@@ -54,6 +54,7 @@ pub use place::state_dir;
 pub use reply::Data;
 pub use reply::Done;
 pub use reply::Ending;
+pub use reply::NOT_A_COMPILER;
 pub use reply::OutputFile;
 pub use reply::Reply;
 pub use reply::Rest;

@@ -71,6 +71,10 @@ pub struct Done {
     pub warning: Option<String>,
 }
 
+/// Reason of a [`RunLocally`] for a command that is no compiler kiln knows. The wrapper keeps kiln in the PATH of a script that stands
+/// in for one.
+pub const NOT_A_COMPILER: &str = "not-a-compiler";
+
 /// The wrapper runs the compiler itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLocally {

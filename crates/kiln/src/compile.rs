@@ -22,6 +22,7 @@ use crate::ask;
 use crate::ask::Answer;
 use crate::commit;
 use crate::compiler::Search;
+use crate::compiler::with_script;
 use crate::environment::Environment;
 use crate::environment::name;
 use crate::notice;
@@ -46,8 +47,10 @@ const HEAVY_TOOLS: [&str; 6] = ["ld", "lld", "gold", "mold", "collect2", "lto1"]
 struct Job<'a> {
     command: Command<'a>,
     cwd: PathBuf,
-    /// Token of a slot above that only the daemon can judge.
+    /// Token of a slot above that only the daemon can judge, or that a script above gives back when its compiler is on its way.
     under_slot: Option<Vec<u8>>,
+    /// PATH as it was given, if it leads to kiln.
+    full_path: Option<Vec<u8>>,
 }
 
 /// Stands in for compiler `name`, called by a link or as a launcher. Returns an exit code where the compiler ran elsewhere.
@@ -83,7 +86,9 @@ fn with_job(name: &CStr, args: &[&CStr], by_link: bool, go: impl FnOnce(Job<'_>)
     let mut env = Environment::current();
     let depth = env.get(name::DEPTH).and_then(|depth| std::str::from_utf8(depth).ok()?.parse().ok()).unwrap_or(0_u32);
     let cwd = std::env::current_dir().unwrap_or_default();
-    let search = Search { path: env.get(name::PATH), cwd: &cwd, own: own_file(), by_link, depth };
+    let scripts = env.get(name::SCRIPT).unwrap_or_default();
+    let below_script = !scripts.is_empty();
+    let search = Search { path: env.get(name::PATH), cwd: &cwd, own: own_file(), by_link, depth, scripts };
     let found = match search.find(name.to_bytes()) {
         // Twice the depth at which scripts are passed over: nothing that ends by itself nests so deep.
         Ok(_) if depth >= 2 * DEPTH_MAX => {
@@ -96,13 +101,16 @@ fn with_job(name: &CStr, args: &[&CStr], by_link: bool, go: impl FnOnce(Job<'_>)
             return run::EXIT_NOT_FOUND;
         }
     };
+    let mut full_path = None;
     if let Some(path) = &found.new_path {
+        full_path = env.get(name::PATH).map(<[u8]>::to_vec);
         env.set(name::PATH, path);
     }
     let is_disabled = env.get(name::DISABLE).is_some_and(|value| !matches!(value, b"" | b"0"));
     let slot_value = env.get(name::SLOT).map(<[u8]>::to_vec);
     let under_slot = match run::slot_above(slot_value.as_deref()) {
-        SlotAbove::Held => {
+        SlotAbove::Held(token) if below_script => Some(token.to_vec()),
+        SlotAbove::Held(_) => {
             Command { program: &found.path, args, env, depth }.exec(None);
         }
         SlotAbove::None => None,
@@ -112,7 +120,7 @@ fn with_job(name: &CStr, args: &[&CStr], by_link: bool, go: impl FnOnce(Job<'_>)
     if is_disabled || cwd.as_os_str().is_empty() {
         command.exec(None);
     }
-    go(Job { command, cwd, under_slot })
+    go(Job { command, cwd, under_slot, full_path })
 }
 
 impl Job<'_> {
@@ -202,9 +210,12 @@ impl Job<'_> {
         }
     }
 
-    fn run_granted(self, granted: kiln_frame::RunLocally) -> i32 {
+    fn run_granted(mut self, granted: kiln_frame::RunLocally) -> i32 {
         if let Some(warning) = &granted.warning {
             notice::line(warning);
+        }
+        if granted.reason == kiln_frame::NOT_A_COMPILER {
+            self.lead_script_back();
         }
         let Some(rest) = granted.rest else { self.command.exec(granted.token.as_deref()) };
         let args: Vec<CString> = rest.args.into_iter().map(|arg| CString::new(arg).unwrap_or_default()).collect();
@@ -213,6 +224,18 @@ impl Job<'_> {
         let _ = sys::write_patiently(std::io::stderr().as_fd(), &rest.stderr);
         let _ = sys::write_patiently(std::io::stdout().as_fd(), &rest.stdout);
         self.command.exec_with(&args, granted.token.as_deref())
+    }
+
+    /// A script that stands in for a compiler, as `c99` does, keeps kiln in its PATH: the compiler that it calls goes the usual way.
+    fn lead_script_back(&mut self) {
+        let env = &mut self.command.env;
+        let scripts = env.get(name::SCRIPT).unwrap_or_default();
+        if let Some(path) = &self.full_path
+            && let Some(scripts) = with_script(scripts, self.command.program)
+        {
+            env.set(name::PATH, path);
+            env.set(name::SCRIPT, &scripts);
+        }
     }
 
     /// Runs the compiler here, or not, as `fallback` says.

@@ -42,6 +42,8 @@ pub(crate) struct Search<'a> {
     pub(crate) by_link: bool,
     /// Wrappers above this one: from [`DEPTH_MAX`] on, scripts are passed over, since one of them leads back here.
     pub(crate) depth: u32,
+    /// Scripts above this process, as [`SCRIPT`](crate::environment::name::SCRIPT) names them: passed over as well.
+    pub(crate) scripts: &'a [u8],
 }
 
 /// How a file in PATH may be used.
@@ -134,8 +136,25 @@ impl Search<'_> {
         }
         let is_other = fs::read_link(path)
             .is_ok_and(|target| OTHER_WRAPPERS.iter().any(|other| base(target.as_os_str().as_bytes()) == other.as_bytes()));
-        if is_other || (self.depth >= DEPTH_MAX && is_script(path)) { Worth::LastResort } else { Worth::Real }
+        let is_above = !self.scripts.is_empty() && names_script(self.scripts, &meta);
+        if is_other || is_above || (self.depth >= DEPTH_MAX && is_script(path)) { Worth::LastResort } else { Worth::Real }
     }
+}
+
+/// `scripts` and one more; `None` where `path` is no script.
+pub(crate) fn with_script(scripts: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    let path = Path::new(OsStr::from_bytes(path));
+    let meta = fs::metadata(path).ok().filter(|_| is_script(path))?;
+    Some([scripts, if scripts.is_empty() { b"" } else { b" " }, script_name(&meta).as_bytes()].concat())
+}
+
+fn names_script(scripts: &[u8], meta: &fs::Metadata) -> bool {
+    let name = script_name(meta);
+    scripts.split(|byte| *byte == b' ').any(|script| script == name.as_bytes())
+}
+
+fn script_name(meta: &fs::Metadata) -> String {
+    format!("{}:{}", meta.dev(), meta.ino())
 }
 
 fn is_script(path: &Path) -> bool {

@@ -16,6 +16,9 @@ pub(crate) mod name {
     pub(crate) const DISABLE: &str = "KILN_DISABLE";
     /// `silent`, `warn` or `fail`: what happens when no daemon can be had.
     pub(crate) const FALLBACK: &str = "KILN_FALLBACK";
+    /// Scripts above this process that stand in for compilers, as `DEV:INO` with a blank between them: they are not what their own
+    /// commands mean.
+    pub(crate) const SCRIPT: &str = "KILN_SCRIPT";
     /// The slot some process above holds: `TOKEN:PID:START`.
     pub(crate) const SLOT: &str = "KILN_SLOT";
     /// The directory of `kiln verify` above this process.

@@ -91,7 +91,7 @@ pub(crate) enum SlotAbove<'a> {
     /// None is named, or its holder has ended: the variable outlived it.
     None,
     /// A live process above holds it.
-    Held,
+    Held(&'a [u8]),
     /// /proc does not tell; the daemon may know the token.
     Unknown(&'a [u8]),
 }
@@ -107,7 +107,7 @@ pub(crate) fn slot_above(value: Option<&[u8]>) -> SlotAbove<'_> {
         return SlotAbove::Unknown(token);
     }
     match u32::try_from(pid).ok().and_then(sys::start_time) {
-        Some(actual) if actual == start => SlotAbove::Held,
+        Some(actual) if actual == start => SlotAbove::Held(token),
         _ => SlotAbove::None,
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_slot_counts_while_its_holder_lives() {
         let held = slot_value(b"to:ken");
-        assert_eq!(slot_above(Some(&held)), SlotAbove::Held);
+        assert_eq!(slot_above(Some(&held)), SlotAbove::Held(b"to:ken"));
         let pid = std::process::id();
         let other_start = format!("token:{pid}:1");
         assert_eq!(slot_above(Some(other_start.as_bytes())), SlotAbove::None);

@@ -27,6 +27,22 @@ fn a_build_is_the_plain_build_and_remote() {
     says_what_the_compiler_says(&bench);
     a_file_that_no_scan_finds_is_read_here(&bench);
     verify_compiles_both_ways_however_kiln_is_called(&bench);
+    what_a_script_calls_is_compiled_on_the_farm(&bench);
+}
+
+/// `c99` is a script that calls gcc, and holds this machine's slot until that asks for its compile.
+fn what_a_script_calls_is_compiled_on_the_farm(bench: &Bench) {
+    let dir = bench.project.dir();
+    fs::write(dir.join("c99.c"), "#include <stddef.h>\nsize_t f(void) { return __STDC_VERSION__; }\n").expect("a source");
+    let args = ["c99", "-O1", "-c", "c99.c", "-o", "c99.o"];
+    let _ = run(Command::new(args[0]).args(&args[1..]).current_dir(dir), BUILD_MAX).ok();
+    let object = fs::read(dir.join("c99.o")).expect("an object");
+    fs::remove_file(dir.join("c99.o")).expect("removed");
+    bench.farm.zero();
+    let _ = run(bench.farm.kiln().args(["run", "--"]).args(args).current_dir(dir), BUILD_MAX).ok();
+    let stats = bench.farm.stats();
+    assert_eq!(count(&stats, "remote"), 1, "{stats}");
+    assert!(fs::read(dir.join("c99.o")).is_ok_and(|found| found == object), "another object");
 }
 
 /// In front of a name, in front of a path as CMake's launcher, by a link whose path was kept when the build was configured.

@@ -3,9 +3,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use kiln_frame::NOT_A_COMPILER;
+use kiln_frame::Reply;
+use kiln_frame::Request;
+use kiln_frame::RunLocally;
+
+use crate::home::Daemon;
 use crate::home::Home;
 use crate::home::complained;
 use crate::home::said;
+use crate::home::send;
 
 /// A compiler that says how it was called.
 const SAYS: &str = "#!/bin/sh\necho \"$0|$PATH|$KILN_DEPTH|$*\"\n";
@@ -223,4 +230,47 @@ fn the_program_is_static() {
     let (load, interpreter) = (1, 3);
     let kinds: Vec<usize> = kinds.collect();
     assert!(kinds.contains(&load) && !kinds.contains(&interpreter), "{kinds:?}");
+}
+
+/// A daemon that knows no compiler, and lends each command a slot.
+fn knows_nothing(home: &Home) -> Daemon {
+    home.serve(|_, _, connection| {
+        let (reason, token) = (NOT_A_COMPILER.to_owned(), Some(b"token".to_vec()));
+        send(connection, &Reply::RunLocally(RunLocally { reason, token, warning: None, rest: None }), &[]);
+    })
+}
+
+/// The compilers that it was asked of, each with the slot above it.
+fn asked(daemon: &Daemon) -> Vec<(String, Option<String>)> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let one = |request| match request {
+        Request::Compile(compile) => (text(compile.compiler), compile.under_slot.map(text)),
+        other => panic!("no compile: {other:?}"),
+    };
+    daemon.requests().into_iter().map(one).collect()
+}
+
+#[test]
+fn what_a_script_calls_goes_through_kiln_as_well() {
+    let home = Home::new();
+    home.link("masq", "c99");
+    let script = home.script("real/c99", "#!/bin/sh\nexec gcc -std=c99 \"$@\"\n").to_str().unwrap().to_owned();
+    let real = says(&home, "real");
+    let daemon = knows_nothing(&home);
+    let said = said(&home.run("c99", &["-c", "a.c"]));
+    assert!(said.starts_with(&format!("{real}|")) && said.ends_with("|2|-std=c99 -c a.c\n"), "{said}");
+    assert_eq!(asked(&daemon), [(script, None), (real, Some("token".to_owned()))]);
+}
+
+#[test]
+fn a_script_of_the_compilers_name_is_not_what_it_calls() {
+    let home = Home::new();
+    let text = "#!/bin/sh\nexec gcc -DONCE \"$@\"\n";
+    let script = home.script("first/gcc", text).to_str().unwrap().to_owned();
+    let real = says(&home, "real");
+    let daemon = knows_nothing(&home);
+    let path = home.path(&["masq", "first", "real", "/usr/bin", "/bin"]);
+    let said = said(&home.command(home.dir.join("masq/gcc")).env("PATH", path).args(["-c", "a.c"]).output().unwrap());
+    assert!(said.starts_with(&format!("{real}|")) && said.ends_with("|2|-DONCE -c a.c\n"), "{said}");
+    assert_eq!(asked(&daemon), [(script, None), (real, Some("token".to_owned()))]);
 }

@@ -80,6 +80,7 @@ pub(crate) const ENVIRONMENT_ONLY: &[(&str, &str)] = &[
     ("KILN_DIR", "Directory of all state; `~/.cache/kiln` where it is not set. Another directory is another daemon."),
     ("KILN_CONFIG", "Configuration file to read instead of `/etc/kiln/kiln.toml` and `~/.config/kiln/kiln.toml`."),
     ("KILN_DISABLE", "`1`: the wrapper runs the compiler and nothing else."),
+    ("KILN_SCRIPT", "Set by kiln below a script that stands in for a compiler, as `c99` does: what that calls goes through kiln."),
     ("KILN_SLOT", "Set by kiln below a command that holds a slot of this machine."),
     ("KILN_VERIFY", "Set by `kiln verify` below itself."),
     ("KILN_DEPTH", "Set by kiln: wrappers above this one."),
