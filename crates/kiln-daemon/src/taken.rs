@@ -11,19 +11,12 @@ use crate::action::Analysed;
 use crate::course::Setback;
 use crate::daemon::Daemon;
 use crate::farm::{Arrived, Remote};
-use crate::journal::Unit;
 use crate::reply::{Contents, ResultFile, UnitResult};
 use crate::witness;
 
 /// Takes a result off the wire: only files that were asked for; keeps it for next time.
-pub(crate) fn take(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, remote: Remote, story: &mut Unit) -> Result<UnitResult, Setback> {
-    story.uploaded_blobs += remote.sent.blobs;
-    story.uploaded_bytes += remote.sent.bytes;
-    story.uploaded_files.extend(remote.sent.files.iter().map(|path| path.to_string()));
-    daemon.counters.count(|stats| {
-        stats.uploaded_bytes += remote.sent.bytes;
-        stats.downloaded_bytes += remote.received_bytes;
-    });
+pub(crate) fn take(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, remote: Remote) -> Result<UnitResult, Setback> {
+    daemon.counters.count(|stats| stats.downloaded_bytes += remote.received_bytes);
     let Arrived { result, blobs } = remote.arrived;
     let unfit = |detail: String| Setback::Unfit { code: "bad-result", detail };
     let mut files = Vec::with_capacity(result.output_files.len());

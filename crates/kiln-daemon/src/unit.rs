@@ -14,7 +14,7 @@ use crate::action::Analysed;
 use crate::analyse::{Analyst, Refused, Work};
 use crate::course::{Course, Next, Setback};
 use crate::daemon::{Daemon, Fallback};
-use crate::farm::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant, Wish};
+use crate::farm::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant, Sent, Wish};
 use crate::inputs::Form;
 use crate::journal::{self, Attempt, Unit};
 use crate::local::LocalError;
@@ -365,7 +365,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
         && farm.is_up()
         && let Some(remote) = farm.look_up(unit).await
     {
-        match take(daemon, unit, remote, story) {
+        match take(daemon, unit, remote) {
             Ok(result) => return Ok(Finished { result, went: Went::Hit("remote"), warning: None }),
             Err(Setback::Missed(missed)) => return Err(scan_miss(daemon, unit, &missed)),
             // A result that does not stand up to checking is as good as none.
@@ -373,7 +373,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
         }
     }
     let mut variants = Variants::of(daemon, unit);
-    if let Some((result, from)) = variants.find(daemon, &farm, story).await {
+    if let Some((result, from)) = variants.find(daemon, &farm).await {
         return Ok(Finished { result, went: Went::Hit(from), warning: None });
     }
     let began = Instant::now();
@@ -429,8 +429,14 @@ async fn try_on(
         Whose::Substitute(other) => (other, format!(", by its {}", other.command.arguments[0])),
         Whose::Unknown => return Err(Setback::Rejected),
     };
-    let outcome = match farm.attempt(run, granted).await {
-        Ok(remote) => take(daemon, run, remote, story),
+    let mut sent = Sent::default();
+    let outcome = farm.attempt(run, granted, &mut sent).await;
+    daemon.counters.count(|stats| stats.uploaded_bytes += sent.bytes);
+    story.uploaded_blobs += sent.blobs;
+    story.uploaded_bytes += sent.bytes;
+    story.uploaded_files.extend(sent.files.iter().map(|path| path.to_string()));
+    let outcome = match outcome {
+        Ok(remote) => take(daemon, run, remote),
         Err(setback) => Err(setback),
     };
     let outcome = if by.is_empty() { outcome } else { counted(outcome) };

@@ -34,11 +34,10 @@ pub(crate) struct Arrived {
     pub(crate) blobs: BTreeMap<Digest, bytes::Bytes>,
 }
 
-/// What an attempt cost and gave.
+/// What an attempt gave.
 #[derive(Debug)]
 pub(crate) struct Remote {
     pub(crate) arrived: Arrived,
-    pub(crate) sent: Sent,
     pub(crate) received_bytes: u64,
 }
 
@@ -71,15 +70,15 @@ impl Farm {
         self.cache_is_well(cache);
         let blobs = BlobClient::new(channel, INSTANCE);
         let (arrived, received_bytes) = gather(&blobs, result).await.ok()?;
-        Some(Remote { arrived, sent: Sent::default(), received_bytes })
+        Some(Remote { arrived, received_bytes })
     }
 
-    /// Runs the unit on the granted worker. Dropping the future cancels the run there.
-    pub(crate) async fn attempt(&self, unit: &Arc<Analysed>, granted: &mut Granted) -> Result<Remote, Setback> {
+    /// Runs the unit on the granted worker; `sent` counts what that takes, however it ends. Dropping the future cancels the run there.
+    pub(crate) async fn attempt(&self, unit: &Arc<Analysed>, granted: &mut Granted, sent: &mut Sent) -> Result<Remote, Setback> {
         let (started, moment) = (Instant::now(), self.moment());
         let grant = granted.grant.clone();
         let outcome = tokio::select! {
-            outcome = self.attempt_on(unit, &grant) => outcome,
+            outcome = self.attempt_on(unit, &grant, sent) => outcome,
             () = granted.lost() => Err(Setback::Lost { code: "worker-silent", detail: "the scheduler hears nothing of it".to_owned() }),
         };
         let outcome = match outcome {
@@ -107,7 +106,7 @@ impl Farm {
         outcome
     }
 
-    async fn attempt_on(&self, unit: &Arc<Analysed>, grant: &Grant) -> Result<Remote, Setback> {
+    async fn attempt_on(&self, unit: &Arc<Analysed>, grant: &Grant, sent: &mut Sent) -> Result<Remote, Setback> {
         let lost = |detail: String| Setback::Lost { code: "worker-lost", detail };
         let address: Address = grant.worker_address.parse().map_err(|_| lost(format!("bad address {:?}", grant.worker_address)))?;
         let channel = self.workers.get(&address, &grant.tls_name).map_err(|error| lost(error.to_string()))?;
@@ -115,15 +114,13 @@ impl Farm {
         if matches!(address, Address::Unix(_)) {
             blobs = blobs.uncompressed();
         }
-        let mut sent = self.share(unit).await.unwrap_or_else(|error| {
+        if let Err(error) = self.share(unit, sent).await {
             // The cache server being away costs time, not the unit: the worker will ask for what it lacks.
             tracing::debug!("shared blobs not sent home: {error:?}");
-            Sent::default()
-        });
+        }
         let own = self.known.unknown(&grant.worker_name, unit.blobs.own());
-        let more = self.send(&blobs, unit, &own).await.map_err(transfer_setback)?;
+        self.send(&blobs, unit, &own, sent).await.map_err(transfer_setback)?;
         self.known.learn(&grant.worker_name, own);
-        sent.add(more);
         let mut again = false;
         let mut cancel = CancelOnDrop::new(channel.clone(), &grant.lease, &grant.token);
         for _ in 0..MISSING_ROUNDS {
@@ -132,7 +129,7 @@ impl Farm {
             let missing = missing_in(&status);
             if !missing.is_empty() {
                 self.known.forget(&grant.worker_name);
-                sent.add(self.supply(&blobs, unit, &missing, &mut again).await.map_err(transfer_setback)?);
+                self.supply(&blobs, unit, &missing, &mut again, sent).await.map_err(transfer_setback)?;
                 continue;
             }
             if status.code != Code::Ok as i32 {
@@ -143,7 +140,7 @@ impl Farm {
             let gathered = gather(&blobs, result).await;
             cancel.disarm();
             let (arrived, received_bytes) = gathered.map_err(|status| lost(status.message().to_owned()))?;
-            return Ok(Remote { arrived, sent, received_bytes });
+            return Ok(Remote { arrived, received_bytes });
         }
         cancel.disarm();
         Err(lost("the worker keeps asking for blobs".to_owned()))

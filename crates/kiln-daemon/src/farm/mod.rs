@@ -12,6 +12,7 @@ mod transfer;
 pub(crate) use attempt::{Arrived, Remote};
 pub use grants::FarmSettings;
 pub(crate) use grants::{ACQUIRE_WAIT_MS, Farm, Granted, NoGrant, Wish};
+pub(crate) use transfer::Sent;
 
 /// Instance that workers write results to and daemons read.
 pub(crate) const INSTANCE: &str = "main";

@@ -32,7 +32,7 @@ impl From<Status> for TransferError {
 /// Name, among nodes, of the workers together: a blob known there was sent to one of them.
 pub(crate) const SOME_WORKER: &str = "workers:";
 
-/// What was sent.
+/// What was sent, also where the rest failed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent {
     pub(crate) blobs: u64,
@@ -45,31 +45,26 @@ pub(crate) struct Sent {
 const FILES_NAMED_MAX: usize = 50;
 
 impl Sent {
-    pub(crate) fn add(&mut self, other: Sent) {
-        self.blobs += other.blobs;
-        self.bytes += other.bytes;
-        let room = FILES_NAMED_MAX.saturating_sub(self.files.len());
-        self.files.extend(other.files.into_iter().take(room));
-    }
-
-    fn of(unit: &Analysed, digests: &[Digest]) -> Sent {
+    fn count(&mut self, unit: &Analysed, digests: &[Digest], bytes: u64) {
+        self.blobs += digests.len() as u64;
+        self.bytes += bytes;
         let file = |digest| match unit.blobs.get(digest) {
             Some(Source::File(path)) => Some(Arc::clone(path)),
             _ => None,
         };
-        Sent { files: digests.iter().filter_map(file).take(FILES_NAMED_MAX).collect(), ..Sent::default() }
+        let room = FILES_NAMED_MAX.saturating_sub(self.files.len());
+        self.files.extend(digests.iter().filter_map(file).take(room));
     }
 }
 
 impl Farm {
     /// Brings the shared blobs that are not known to be in the farm to their homes, each once. Without cache servers there is no
     /// home: what workers lack goes to the first that asks ([`Farm::supply`]).
-    pub(crate) async fn share(&self, unit: &Arc<Analysed>) -> Result<Sent, TransferError> {
+    pub(crate) async fn share(&self, unit: &Arc<Analysed>, sent: &mut Sent) -> Result<(), TransferError> {
         let caches = self.caches();
-        let mut sent = Sent::default();
         let everywhere = all_of(&caches);
         if caches.is_empty() || self.known.unknown(&everywhere, unit.blobs.shared()).is_empty() {
-            return Ok(sent);
+            return Ok(());
         }
         // One unit at a time brings what is new: in a cold burst the others find it done, and send nothing twice.
         let _turn = self.sharing.lock().await;
@@ -83,8 +78,8 @@ impl Farm {
             let address = cache.address.parse().map_err(|_| Status::internal("a cache server has no address"))?;
             let channel = self.servers.get(&address, &cache.tls_name).map_err(|error| Status::internal(error.to_string()))?;
             let client = BlobClient::new(channel, super::INSTANCE);
-            match self.bring(&client, unit, &here).await {
-                Ok(more) => sent.add(more),
+            match self.bring(&client, unit, &here, sent).await {
+                Ok(()) => {}
                 Err(TransferError::Node(status)) if status.code() == Code::Unavailable => {
                     self.cache_failed(cache);
                     return Err(status.into());
@@ -94,7 +89,7 @@ impl Farm {
             self.cache_is_well(cache);
             self.known.learn(&everywhere, here);
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Sends a worker what it and its peers lack. A shared blob goes to one worker, one unit at a time: when others asked for it
@@ -105,12 +100,13 @@ impl Farm {
         unit: &Arc<Analysed>,
         missing: &[Digest],
         again: &mut bool,
-    ) -> Result<Sent, TransferError> {
+        sent: &mut Sent,
+    ) -> Result<(), TransferError> {
         let own: FxHashSet<&Digest> = unit.blobs.own().collect();
         let (own, shared): (Vec<Digest>, Vec<Digest>) = missing.iter().partition(|digest| own.contains(digest));
-        let mut sent = self.send(client, unit, &own).await?;
+        self.send(client, unit, &own, sent).await?;
         if shared.is_empty() {
-            return Ok(sent);
+            return Ok(());
         }
         // Cache servers that had these have them no more.
         self.known.forget(&all_of(&self.caches()));
@@ -119,40 +115,53 @@ impl Farm {
             false => self.known.unknown(SOME_WORKER, shared.iter()),
             true => shared,
         };
-        sent.add(self.send(client, unit, &nowhere).await?);
+        self.send(client, unit, &nowhere, sent).await?;
         self.known.learn(SOME_WORKER, nowhere);
-        Ok(sent)
+        Ok(())
     }
 
-    async fn bring(&self, client: &BlobClient, unit: &Arc<Analysed>, digests: &[Digest]) -> Result<Sent, TransferError> {
+    async fn bring(
+        &self,
+        client: &BlobClient,
+        unit: &Arc<Analysed>,
+        digests: &[Digest],
+        sent: &mut Sent,
+    ) -> Result<(), TransferError> {
         let missing = client.find_missing(digests).await?;
-        self.send(client, unit, &missing).await
+        self.send(client, unit, &missing, sent).await
     }
 
     /// Sends `digests` to the node behind `client`, small ones in batches, large ones as streams.
-    pub(crate) async fn send(&self, client: &BlobClient, unit: &Arc<Analysed>, digests: &[Digest]) -> Result<Sent, TransferError> {
-        let mut sent = Sent::of(unit, digests);
+    pub(crate) async fn send(
+        &self,
+        client: &BlobClient,
+        unit: &Arc<Analysed>,
+        digests: &[Digest],
+        sent: &mut Sent,
+    ) -> Result<(), TransferError> {
         let mut batch: Vec<Digest> = Vec::new();
         let mut batch_bytes = 0;
         for digest in digests {
             if digest.size > BATCH_BYTES_MAX {
-                sent.add(self.send_large(client, unit, digest).await?);
+                let bytes = self.send_large(client, unit, digest).await?;
+                sent.count(unit, &[*digest], bytes);
                 continue;
             }
             if batch_bytes + digest.size > BATCH_BYTES_MAX || batch.len() >= BATCH_BLOBS_MAX {
-                sent.add(send_batch(client, unit, std::mem::take(&mut batch)).await?);
+                send_batch(client, unit, std::mem::take(&mut batch), sent).await?;
                 batch_bytes = 0;
             }
             batch.push(*digest);
             batch_bytes += digest.size;
         }
         if !batch.is_empty() {
-            sent.add(send_batch(client, unit, batch).await?);
+            send_batch(client, unit, batch, sent).await?;
         }
-        Ok(sent)
+        Ok(())
     }
 
-    async fn send_large(&self, client: &BlobClient, unit: &Analysed, digest: &Digest) -> Result<Sent, TransferError> {
+    /// Bytes sent for a large blob.
+    async fn send_large(&self, client: &BlobClient, unit: &Analysed, digest: &Digest) -> Result<u64, TransferError> {
         let bytes = match unit.blobs.get(digest) {
             Some(Source::File(path)) => {
                 let (fd, _) = open_regular(path).map_err(|error| TransferError::Changed(format!("{path}: {error}")))?;
@@ -170,7 +179,7 @@ impl Farm {
             }
             None => return Err(Status::invalid_argument(format!("the farm asks for {digest}, no input of this unit")).into()),
         };
-        Ok(Sent { blobs: 1, bytes, files: Vec::new() })
+        Ok(bytes)
     }
 }
 
@@ -184,13 +193,14 @@ fn all_of(caches: &[Node]) -> String {
     names
 }
 
-async fn send_batch(client: &BlobClient, unit: &Arc<Analysed>, digests: Vec<Digest>) -> Result<Sent, TransferError> {
-    let blobs = digests.len() as u64;
-    let unit = Arc::clone(unit);
-    let loaded = tokio::task::spawn_blocking(move || load(&unit, &digests)).await;
+async fn send_batch(client: &BlobClient, unit: &Arc<Analysed>, digests: Vec<Digest>, sent: &mut Sent) -> Result<(), TransferError> {
+    let digests: Arc<[Digest]> = digests.into();
+    let (of, these) = (Arc::clone(unit), Arc::clone(&digests));
+    let loaded = tokio::task::spawn_blocking(move || load(&of, &these)).await;
     let outgoing = loaded.map_err(|error| Status::internal(error.to_string()))??;
     let bytes = client.update(outgoing).await?;
-    Ok(Sent { blobs, bytes, files: Vec::new() })
+    sent.count(unit, &digests, bytes);
+    Ok(())
 }
 
 /// Reads small blobs, each checked: a file that changed since it was scanned must not be sent under its old name.

@@ -16,7 +16,7 @@ use super::probes::{self, OBJECT, Probe, SOURCES};
 use super::{DESCRIPTION_MAX, Offer, Substitute, Verdict};
 use crate::action::Analysed;
 use crate::daemon::Daemon;
-use crate::farm::{Farm, Granted, INSTANCE};
+use crate::farm::{Farm, Granted, INSTANCE, Sent};
 use crate::unit::analyst;
 
 /// Longest wait for a slot for one probe, in milliseconds.
@@ -173,7 +173,9 @@ async fn here(daemon: &Arc<Daemon>, unit: &Arc<Analysed>) -> Result<Made, String
 /// Compiles a unit on a worker that has the substitute.
 async fn there(farm: &Farm, unit: &Arc<Analysed>, offer: &Offer) -> Result<Made, String> {
     let mut granted = grant(farm, offer).await?;
-    let remote =
-        farm.attempt(unit, &mut granted).await.map_err(|setback| format!("on {}: {setback:?}", granted.grant.worker_name))?;
+    let remote = farm
+        .attempt(unit, &mut granted, &mut Sent::default())
+        .await
+        .map_err(|setback| format!("on {}: {setback:?}", granted.grant.worker_name))?;
     Made::of(&remote.arrived.result)
 }

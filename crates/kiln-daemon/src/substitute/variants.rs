@@ -9,7 +9,6 @@ use crate::action::Analysed;
 use crate::course::Setback;
 use crate::daemon::Daemon;
 use crate::farm::Farm;
-use crate::journal::Unit;
 use crate::reply::UnitResult;
 use crate::taken::take;
 
@@ -75,7 +74,7 @@ impl Variants {
     }
 
     /// A result that is known already, and where it was.
-    pub(crate) async fn find(&self, daemon: &Arc<Daemon>, farm: &Farm, story: &mut Unit) -> Option<(UnitResult, &'static str)> {
+    pub(crate) async fn find(&self, daemon: &Arc<Daemon>, farm: &Farm) -> Option<(UnitResult, &'static str)> {
         for unit in &self.units {
             if let Some(result) = crate::unit::find_local(daemon, unit).await.filter(counts) {
                 return Some((result, "local"));
@@ -83,7 +82,7 @@ impl Variants {
             if daemon.settings.remote_cache
                 && farm.is_up()
                 && let Some(remote) = farm.look_up(unit).await
-                && let Ok(result) = counted(take(daemon, unit, remote, story))
+                && let Ok(result) = counted(take(daemon, unit, remote))
             {
                 return Some((result, "remote"));
             }
