@@ -67,6 +67,7 @@ async fn status(daemon: &Daemon) -> Value {
                     "rejected": status.rejected,
                     "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
                     "turned_away": status.turned_away.iter().map(turned_away).collect::<Vec<_>>(),
+                    "avoided": farm.avoided(),
                 }),
                 Err(error) => json!({ "up": false, "schedulers": schedulers, "error": error }),
             }

@@ -195,6 +195,11 @@ impl Farm {
         self.sick().lost(&grant.worker_name, place, Instant::now());
     }
 
+    /// Names of workers that are avoided: lost by this daemon, whatever the scheduler says of them.
+    pub(crate) fn avoided(&self) -> Vec<String> {
+        self.sick().names().map(str::to_owned).collect()
+    }
+
     /// Asks a worker that was lost anything at all: whatever it says, it is there.
     async fn ask(&self, name: &str, place: &Place) {
         let Ok(address) = place.address.parse() else { return };

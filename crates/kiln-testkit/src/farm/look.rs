@@ -92,7 +92,10 @@ impl TestFarm {
         loop {
             let status = self.status();
             let workers = status["farm"]["workers"].as_array().cloned().unwrap_or_default();
-            if workers.iter().filter(|worker| TAKES_WORK.iter().any(|state| worker["state"] == *state)).count() >= wanted {
+            let well = workers.iter().filter(|worker| TAKES_WORK.iter().any(|state| worker["state"] == *state)).count();
+            let avoided = status["farm"]["avoided"].as_array().cloned().unwrap_or_default();
+            let is_here = |name: &Value| names.iter().any(|of| name == of && self.roles[of].child.is_some());
+            if well >= wanted && !avoided.iter().any(is_here) {
                 break;
             }
             let names: Vec<String> = self.roles.keys().filter(|name| !self.layout.sick.contains(name)).cloned().collect();

@@ -18,6 +18,10 @@ pub(crate) fn text(answer: &Value) -> String {
     }
     schedulers(&mut text, farm);
     workers(&mut text, farm);
+    for name in list(&farm["avoided"]) {
+        let name = name.as_str().map(print::plain).unwrap_or_default();
+        put(&mut text, format_args!("avoided from here until it answers: {name}: it was lost in a compile\n"));
+    }
     for one in list(&farm["turned_away"]) {
         let (times, ago) = (print::count(number(one, "times"), "time"), print::time(Duration::from_millis(number(one, "ago_ms"))));
         put(
@@ -138,6 +142,7 @@ mod tests {
                 { "name": "w1", "kind": "worker", "state": "well", "leased": 1, "capacity": 2, "address": "w1:1", "trouble": "" },
             ],
             "turned_away": [{ "who": "10.0.0.9", "why": "unknown credential", "times": 3, "ago_ms": 1500 }],
+            "avoided": ["w2"],
         });
         assert_eq!(
             text(&daemon(farm)),
@@ -147,6 +152,7 @@ mod tests {
                  w1     well    1 of 2  w1:1\n\
                  w2     silent  0 of 0  w2:1     silent for 4.0 s\n\
                  cache  well    cache   c:1\n\
+                 avoided from here until it answers: w2: it was lost in a compile\n\
                  turned away by the scheduler: 10.0.0.9: unknown credential (3 times, the last 1.5 s ago)\n"
             )
         );
