@@ -21,7 +21,7 @@ test:
 soak:
 	KILN_SOAK=1 scripts/test
 
-# Compares with peers; WHAT=family for one family, FULL=1 for the long ones.
+# Compares with peers; WHAT=family for one family (kernel: takes hours), FULL=1 for all of them without limits of time.
 bench: all
 	scripts/bench $(WHAT)
 

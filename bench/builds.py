@@ -14,18 +14,16 @@ import tool_kiln
 RECORDER = os.path.join(common.ROOT, "target", "bench", "recordcc")
 # Directories of links by which a build finds a tool in the compiler's place.
 MASQUERADE = {"distcc": "/usr/lib/distcc", "icecc": "/usr/lib/icecc/bin", "ccache": "/usr/lib/ccache"}
-# Of a build through a tool, and of the one that is recorded. haproxy's takes half a minute at most through the slowest tool; icecc waits for
-# ever where it finds its servers' machine busy.
-BUILD_SECONDS_MAX, RECORDING_SECONDS_MAX = (7200, 7200) if common.FULL else (180, 900)
 # What a kernel would take from the clock and the machine.
-FIXED = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER": "user", "KBUILD_BUILD_HOST": "host"}
+FIXED = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "user", "KBUILD_BUILD_HOST": "host"}
 
 
 class Build:
-    """A project's whole build: make's arguments, and the file that comes out."""
+    """A project's whole build: make's arguments, the file that comes out, and the longest that a build and the recorded one may take."""
 
-    def __init__(self, name, project, arguments, product):
+    def __init__(self, name, project, arguments, product, seconds_max, recording_seconds_max):
         self.name, self.project, self.arguments, self.product = name, project, arguments, product
+        self.seconds_max, self.recording_seconds_max = seconds_max, recording_seconds_max
         self.directory = self.digest = None
         self.units, self.compile_cpu_s = 0, 0.0
 
@@ -43,7 +41,7 @@ class Build:
                 shutil.copy(RECORDER, os.path.join(os.path.dirname(links), name))
             os.makedirs(self.directory)
             self.clean()
-            self.make(os.path.dirname(links), {"KILN_BENCH_RECORDING": self.directory}, os.cpu_count(), None, RECORDING_SECONDS_MAX)
+            self.make(os.path.dirname(links), {"KILN_BENCH_RECORDING": self.directory}, os.cpu_count(), None, self.recording_seconds_max)
             self.settle(index)
         with open(index) as file:
             lines = file.readlines()
@@ -77,7 +75,7 @@ class Build:
     def clean(self):
         subprocess.run(["make", "-s", "clean"], cwd=self.tree, env={**projects.env(), **FIXED}, check=True, timeout=300, capture_output=True)
 
-    def make(self, links, env, jobs, core, seconds=BUILD_SECONDS_MAX):
+    def make(self, links, env, jobs, core, seconds=None):
         """Builds with `links` first in PATH; (wall s, CPU s of make and all it waited for)."""
         base = projects.env()
         full = {**base, **env, **FIXED, "PATH": (links + ":" if links else "") + base["PATH"]}
@@ -87,7 +85,7 @@ class Build:
         with open(log, "wb") as out:
             proc = subprocess.Popen([*pinned, "make", f"-j{jobs}", *self.arguments], cwd=self.tree, env=full, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                     start_new_session=True)
-        status, usage = wait(proc, seconds)
+        status, usage = wait(proc, seconds or self.seconds_max)
         if status:
             raise common.Failed(f"make fails: {record.last_line(log)}")
         return time.monotonic() - start, usage.ru_utime + usage.ru_stime
@@ -132,6 +130,7 @@ def links_of(name, tool):
 
 
 BUILDS = {
-    "haproxy": Build("haproxy", "haproxy", [word for word in projects.HAPROXY if word != "V=1"], "haproxy"),
-    "kernel": Build("kernel", "linux", ["vmlinux"], "vmlinux"),
+    # Half a minute through the slowest tool; icecc waits for ever where it finds its servers' machine busy.
+    "haproxy": Build("haproxy", "haproxy", [word for word in projects.HAPROXY if word != "V=1"], "haproxy", 180, 900),
+    "kernel": Build("kernel", "linux", ["vmlinux"], "vmlinux", 7200, 14400),
 }

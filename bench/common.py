@@ -32,10 +32,10 @@ RUNNING = set()
 
 
 class Budget:
-    """The time a family has got, so that all of them together end when they are said to; FULL=1 knows none."""
+    """The time a family has got, so that all of them together end when they are said to; None: no end, as with FULL=1."""
 
     def __init__(self, seconds):
-        self.end = None if FULL else time.monotonic() + seconds
+        self.end = None if FULL or seconds is None else time.monotonic() + seconds
 
     def share(self, of):
         """What is left, divided by `of`."""
@@ -62,8 +62,7 @@ CLIENT_CORE, SERVER_CORE = min(1, os.cpu_count() - 1), 0
 # A share of the servers' core beyond which the farm, not the client, may be what is measured.
 FARM_BOUND = 0.8
 # Seconds of each family: 48 minutes in all, which leaves the rest of an hour for what is built and fetched before.
-BUDGETS = {"wrapper": 30, "dispatch": 960, "hit": 360, "scan": 210, "failure": 300, "cache": 40, "sched": 30, "build": 690, "costs": 260}
-BUDGET_SECONDS = 300
+BUDGETS = {"wrapper": 30, "dispatch": 960, "hit": 360, "scan": 210, "failure": 300, "cache": 40, "sched": 30, "build": 690, "costs": 260, "kernel": None}
 
 
 class Failed(Exception):
@@ -325,7 +324,7 @@ class Results:
 
     def __init__(self, family):
         self.family = family
-        self.budget = Budget(BUDGETS.get(family, BUDGET_SECONDS))
+        self.budget = Budget(BUDGETS[family])
         # Whether all of it was measured.
         self.complete = True
         self.records, self.ratios, self.errors, self.notes = [], [], [], []

@@ -19,29 +19,31 @@ PLAIN_ROUNDS = 3
 
 
 def measure(results):
+    measure_build(results, builds.BUILDS["haproxy"], ROUNDS, LINKS)
+    results.note("The kernel's whole defconfig takes hours: `make bench WHAT=kernel`.")
+
+
+def measure_build(results, build, rounds_of, links):
+    """One project's build by each tool: `rounds_of` each size of farm, then over each link."""
     results.note("make -j (farm's cores + 2), nothing built before; the client (make, wrappers, daemon, link) on one core, all servers on another. Servers are "
                  "real, their compiler sleeps the CPU time of the recorded compile and answers with its result: no server compiles. client_cpu is that of make and "
-                 "all below it and of the client's daemons. The product (haproxy, vmlinux) must be that of a plain build to the byte. "
+                 f"all below it and of the client's daemons. The product ({build.product}) must be that of a plain build to the byte. "
                  f"farm_busy is the share of the servers' core in use: over {common.FARM_BOUND} the row is farm-bound. No cache; farms are warm (one build before); "
                  "compiled_remotely is the share of units that a server compiled, where the tool tells; the rest the client did. kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
                  "gcc: compile_cpu is that of all compiles when they were recorded, what one core alone would need at the least.")
-    for build in builds.BUILDS.values():
-        if build.name == "kernel" and not common.FULL:
-            results.note("The kernel's whole defconfig: only with FULL=1.")
-            continue
-        build.prepare()
-        results.add(build.name, "gcc", "compile_cpu", "s", [build.compile_cpu_s])
-        if common.FULL:
-            add(results, f"{build.name}, this core alone", "gcc", [build.run("gcc", tools.Plain(), 1, common.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)])
-        todo = [(f"{build.name}, {size} cores", size, None, rounds) for size, rounds in ROUNDS.items()]
-        if net.isolate():
-            todo += [(f"{build.name}, 64 cores, {rate}/s, {delay} ms", 64, (rate, delay), LINK_ROUNDS) for rate, delay in LINKS]
-        else:
-            results.error(build.name, "links", "needs network namespaces")
-        for number, (case, size, link, rounds) in enumerate(todo):
-            # The first, of which the most is wanted, gets half.
-            budget = results.budget.share(2 if number == 0 else len(todo) - number)
-            compare(results, build, case, size, link, (rounds, budget))
+    build.prepare()
+    results.add(build.name, "gcc", "compile_cpu", "s", [build.compile_cpu_s])
+    if common.FULL:
+        add(results, f"{build.name}, this core alone", "gcc", [build.run("gcc", tools.Plain(), 1, common.CLIENT_CORE) for _ in range(PLAIN_ROUNDS)])
+    todo = [(f"{build.name}, {size} cores", size, None, rounds) for size, rounds in rounds_of.items()]
+    if net.isolate():
+        todo += [(f"{build.name}, 64 cores, {rate}/s, {delay} ms", 64, (rate, delay), LINK_ROUNDS) for rate, delay in links]
+    else:
+        results.error(build.name, "links", "needs network namespaces")
+    for number, (case, size, link, rounds) in enumerate(todo):
+        # The first, of which the most is wanted, gets half.
+        budget = results.budget.share(2 if number == 0 else len(todo) - number)
+        compare(results, build, case, size, link, (rounds, budget))
 
 
 def makers(build, size, tag, delay):

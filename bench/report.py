@@ -9,7 +9,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.environ.get("KILN_BENCH_RESULTS") or os.path.join(ROOT, "bench", "results")
-TITLES = {"wrapper": "Start costs", "dispatch": "Remote compiles: the client's CPU", "hit": "Cache hits", "scan": "Finding inputs", "build": "Whole builds on simulated farms",
+TITLES = {"wrapper": "Start costs", "dispatch": "Remote compiles: the client's CPU", "hit": "Cache hits", "scan": "Finding inputs", "build": "Whole builds on simulated farms", "kernel": "A whole kernel on simulated farms",
           "failure": "Lost servers", "cache": "Cache service", "sched": "Scheduler", "costs": "What kiln costs beside"}
 # Share of the machine's CPU that processes outside the bench may have had; what the kernel does for a wire counts as theirs.
 OTHERS_MAX = 0.15
@@ -203,10 +203,10 @@ def plots(result):
     if hit:
         title = "CPU of a cache hit, ms (median)"
         yield "hit.svg", title, bars(title, hit)
-    for project in ("haproxy", "kernel"):
+    for family, project in (("build", "haproxy"), ("kernel", "kernel")):
         series = {}
         for size in (8, 64, 512):
-            for _, rows in find(result, "build", "wall", [(f"{project}, {size} cores", "")]):
+            for _, rows in find(result, family, "wall", [(f"{project}, {size} cores", "")]):
                 for tool, value in rows:
                     series.setdefault(tool, []).append((size, value))
         if series:
