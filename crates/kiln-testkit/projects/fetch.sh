@@ -130,7 +130,10 @@ case $name in
     distcc)
         # Only upstream's part is of use here, and mirrors were seen that have no other.
         packages=$cache/packages/$package
-        (fetch_once Sources source --download-only) || [ -f "$(echo "$packages"/*.orig.tar.gz)" ] || exit 1
+        if ! (fetch_once Sources source --download-only); then
+            [ -f "$(echo "$packages"/*.orig.tar.gz)" ] || exit 1
+            echo "fetch.sh: distcc's upstream part is here, and no more is needed" >&2
+        fi
         mkdir "$work/source"
         tar -C "$work/source" --strip-components=1 -xf "$packages"/*.orig.tar.gz
         mv "$work/source" "$dir"
