@@ -223,6 +223,32 @@ fn what_the_architecture_names_exists() {
     none("ARCHITECTURE.md names what does not exist", bad);
 }
 
+#[test]
+fn settings_for_those_who_come_from_another_tool_exist() {
+    let moving = fs::read_to_string(root().join("docs/moving.md")).expect("text");
+    let config = fs::read_to_string(root().join("docs/config.md")).expect("text");
+    // Of "`farm.schedulers`" and "`worker.dedicated = true`" the section and the key, as the tables of the reference have them.
+    let exists = |word: &str| {
+        let (section, key) = word.split(' ').next().and_then(|name| name.split_once('.')).unwrap_or((word, ""));
+        let keys = config.split_once(&format!("\n## [{section}]\n")).map(|(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
+        keys.is_some_and(|keys| keys.contains(&format!("\n| `{key}` |")))
+    };
+    let (mut seen, mut bad) = (0, Vec::new());
+    for row in moving.lines().filter(|line| line.starts_with("| ")) {
+        for word in row.rsplit(" | ").next().unwrap_or("").split('`').skip(1).step_by(2) {
+            let is_key = word.contains('.') && word.starts_with(|first: char| first.is_ascii_lowercase()) && !word.starts_with("kiln");
+            let variable = word.split('=').next().unwrap_or(word);
+            let is_known = if is_key { exists(word) } else { config.contains(&format!("`{variable}`")) };
+            if is_key || variable.starts_with("KILN_") {
+                seen += 1;
+                bad.extend((!is_known).then(|| word.to_owned()));
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} settings");
+    none("docs/moving.md names what is no setting", bad);
+}
+
 /// Whether `name`, `PART/NAME` or `CRATE::NAME`, is a case or a test.
 fn is_tried(name: &str, sources: &BTreeMap<String, String>) -> bool {
     let Some((crate_name, test)) = name.split_once("::") else {
