@@ -12,6 +12,10 @@ import tools
 
 ROUNDS = common.rounds(10)
 EMPTY_ROUNDS = common.rounds(5)
+# What they take of a group's time, roughly, by the time of the rest.
+EMPTY_SHARE = 0.1
+# Of what stands beside the comparison, or is far behind in it, so that the others have their ten.
+SELDOM, SELDOM_ROUNDS = ("kiln, no TLS", "distcc-lzo", "sccache-dist"), EMPTY_ROUNDS if common.FULL else 3
 # As a build runs them, and one at a time for the wait of a single unit.
 JOBS = 8
 # One unit in so many is run alone.
@@ -24,6 +28,7 @@ NOTES = (
     "restarted (the same, with what kiln's daemon leaves to the next one), warm (unchanged), "
     "touched (every source has another byte than ever before), header (one central header has). No cache of results answers anywhere. "
     "The first use of a compiler (kiln packages it, icecc makes its tarball before) is measured apart, by a unit without includes.",
+    f"{', '.join(SELDOM)}: {SELDOM_ROUNDS} rounds, each compared with kiln's of the same.",
     "Sent and received: what the client's wire carried, all protocol headers included, counted by the kernel. Files: of it, input files, by kiln's own counter.",
 )
 
@@ -69,7 +74,7 @@ def wanted(name, group, empty):
     if common.FULL:
         return True
     first = group is next(iter(projects.GROUPS.values()))
-    return not (empty and name in FORGETFUL) and (first or not empty and name not in VARIANTS)
+    return not (empty and name in FORGETFUL) and (first or name not in VARIANTS)
 
 
 class Dispatch:
@@ -82,15 +87,17 @@ class Dispatch:
         self.changes = {"touched": projects.sources(self.group.units), "header": projects.header(self.group)}
 
     def run(self):
-        self.states(empty=False)
+        self.states(self.budget.share(1 + EMPTY_SHARE), empty=False)
         if contestants(self.recording, True):
-            self.states(empty=True)
+            self.states(self.budget, empty=True)
 
-    def states(self, empty):
+    def states(self, budget, empty):
         try:
             self.start(empty)
             what = f"{self.group.name}{', empty objects' if empty else ''}"
-            for _ in self.budget.rounds(EMPTY_ROUNDS if empty else ROUNDS, self.results, what):
+            for number in budget.rounds(EMPTY_ROUNDS if empty else ROUNDS, self.results, what):
+                if number == SELDOM_ROUNDS:
+                    self.end([name for name in SELDOM if name in self.tools])
                 if empty:
                     self.each("warm, empty objects", empty=True)
                 else:
@@ -98,11 +105,13 @@ class Dispatch:
                     self.each("warm")
                     self.each("alone", [name for name in self.tools if name not in VARIANTS], jobs=1, chosen=range(0, self.recording.first, ALONE_STEP))
         finally:
-            for tool in self.tools.values():
-                tool.stop()
-            self.tools = {}
+            self.end(list(self.tools))
             # What was measured stands in the report, whatever came then.
             self.report()
+
+    def end(self, names):
+        for name in names:
+            self.tools.pop(name).stop()
 
     def start(self, empty):
         for name, make in contestants(self.recording, empty).items():
@@ -181,7 +190,8 @@ class Dispatch:
                 self.add(case, name, rounds, alone=state == "alone")
                 if name != "kiln" and "kiln" in tools:
                     metric = "wall_alone" if state == "alone" else "client_cpu"
-                    values = [[r.wall_ms if state == "alone" else r.cpu_ms for r in rows] for rows in (tools["kiln"], rounds)]
+                    pairs = (tools["kiln"][:len(rounds)], rounds)
+                    values = [[r.wall_ms if state == "alone" else r.cpu_ms for r in rows] for rows in pairs]
                     self.results.compare(case, metric, *values, "kiln", name)
         self.rounds = {}
 

@@ -116,6 +116,8 @@ def main():
     try:
         if set(wanted) - SOURCELESS:
             fetch()
+        # What was just unpacked is not written out while the first family is measured.
+        os.sync()
         net.isolate()
         head = {"machine": common.machine(), "commit": commit(), "tools": {**tools.versions(), **tool_sccache.versions()}, "full": common.FULL}
         for number, family in enumerate(wanted):

@@ -25,7 +25,7 @@ def path(name="sccache"):
 
 def versions():
     version = common.output_of([path() or "sccache", "--version"])
-    dist = SccacheDist.describe if path("sccache-dist") else "not built: FULL=1 builds it"
+    dist = SccacheDist.describe if path("sccache-dist") else "not in this package"
     return {"sccache": f"{version}; {Sccache.describe}", "sccache-dist": f"{version}; {dist}"}
 
 
@@ -59,7 +59,7 @@ class Sccache(tools.Plain):
 
 
 class SccacheDist(Sccache):
-    """sccache with a scheduler and servers that compile in bubblewrap. Needs root, and sccache-dist, which is built from source."""
+    """sccache with a scheduler and servers that compile in bubblewrap. Needs root, and a package with sccache-dist in it."""
 
     describe = "distributed mode, preprocesses on the client, plain HTTP to the scheduler, TLS to the servers; SCCACHE_RECACHE=1, so that its cache never answers"
 
