@@ -236,7 +236,8 @@ fn settings_for_those_who_come_from_another_tool_exist() {
     let (mut seen, mut bad) = (0, Vec::new());
     for row in moving.lines().filter(|line| line.starts_with("| ")) {
         for word in row.rsplit(" | ").next().unwrap_or("").split('`').skip(1).step_by(2) {
-            let is_key = word.contains('.') && word.starts_with(|first: char| first.is_ascii_lowercase()) && !word.starts_with("kiln");
+            let is_key =
+                word.contains('.') && word.starts_with(|first: char| first.is_ascii_lowercase()) && !word.starts_with("kiln");
             let variable = word.split('=').next().unwrap_or(word);
             let is_known = if is_key { exists(word) } else { config.contains(&format!("`{variable}`")) };
             if is_key || variable.starts_with("KILN_") {
