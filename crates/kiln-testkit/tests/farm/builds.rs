@@ -59,6 +59,14 @@ fn verify_compiles_both_ways_however_kiln_is_called(bench: &Bench) {
         assert!(text.contains("1 unit compiled both ways: 1 equal, 0 differ; inputs of 1 unit: "), "{compiler}: {text}");
         assert!(text.contains(" 0 missed") && !text.contains("run plainly"), "{compiler}: {text}");
     }
+    // A precompiled header is another one each time; what uses it is verified all the same.
+    fs::write(dir.join("first.h"), "#include <stdio.h>\n#include <stdlib.h>\n").expect("a header");
+    fs::write(dir.join("both.c"), "#include \"first.h\"\nsize_t both;\n").expect("a source");
+    let script = "gcc -x c-header -c first.h -o first.h.gch && gcc -c both.c -o both.o";
+    let ran = run(bench.farm.kiln().args(["verify", "--", "sh", "-c", script]).current_dir(dir), BUILD_MAX).ok();
+    let text = ran.text();
+    assert!(text.contains("2 units compiled both ways") && text.contains(" 0 differ"), "{text}");
+    assert!(!text.contains("run plainly"), "what uses a precompiled header went another way: {text}");
 }
 
 /// Errors and warnings, their streams and codes, are the compiler's own.

@@ -15,6 +15,7 @@ use anyhow::Context;
 use kiln_cmdline::Family;
 use kiln_cmdline::Invocation;
 use kiln_cmdline::OnFailure;
+use kiln_cmdline::OutputKind;
 use kiln_cmdline::Request;
 
 use super::VERIFY_DIR;
@@ -137,14 +138,19 @@ impl Shim {
         self.take_outputs(judged, &kept)?;
         let again = self.compile(self.plain_command(), judged)?;
         self.take_outputs(judged, &held.join("again"))?;
+        let unstable = super::shim::difference(plain, &again, judged).is_some();
+        // kiln knows its own precompiled header: with another one, what uses it would be run plainly, and nothing be verified.
+        let is_header = matches!(judged.units.as_slice(), [unit] if unit.output_kind == OutputKind::Precompiled);
+        let own = is_header && unstable && plain.status.success();
         for (number, output) in judged.outputs.iter().enumerate() {
-            let file = kept.join(number.to_string());
+            let by_kiln = Some(held.join("kiln").join(number.to_string())).filter(|file| own && file.exists());
+            let file = by_kiln.unwrap_or_else(|| kept.join(number.to_string()));
             if file.exists() {
                 move_file(&file, Path::new(&output.path))?;
                 std::fs::copy(&output.path, &file)?;
             }
         }
-        if super::shim::difference(plain, &again, judged).is_some() {
+        if unstable {
             Finding::Unstable(what).note(&self.dir);
             return Ok(());
         }
