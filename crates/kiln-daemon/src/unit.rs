@@ -358,6 +358,7 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
         return Ok(Finished { result, went: Went::Hit("local"), warning: None });
     }
     let Some(farm) = daemon.farm.clone() else {
+        story.reason = "no-farm: none is set up".to_owned();
         return run_here(daemon, unit, None).await;
     };
     farm.first_look().await;
@@ -396,7 +397,8 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
                     }
                 }
             }
-            Where::Here(permit) => {
+            Where::Here { permit, why } => {
+                story.reason = why.to_owned();
                 story.here_at_ms = Some(story.elapsed_ms());
                 return run_here(daemon, unit, Some(permit)).await;
             }
@@ -409,8 +411,16 @@ async fn obtain(daemon: &Arc<Daemon>, unit: &Arc<Analysed>, fallback: Fallback, 
     }
     story.here_at_ms = Some(story.elapsed_ms());
     match course.blame() {
-        Some((code, detail)) => blamed(daemon, unit, fallback, code, detail).await,
-        None => run_here(daemon, unit, None).await,
+        Some((code, detail)) => {
+            story.reason = format!("{code}: {detail}");
+            blamed(daemon, unit, fallback, code, detail).await
+        }
+        None => {
+            let given_up = variants.were_given_up();
+            story.reason =
+                if given_up { "unknown-toolchain: no worker serves it" } else { "farm-full: workers turned it down" }.to_owned();
+            run_here(daemon, unit, None).await
+        }
     }
 }
 
@@ -469,7 +479,7 @@ async fn blamed(
 
 enum Where {
     Worker(Box<Granted>),
-    Here(Permit),
+    Here { permit: Permit, why: &'static str },
     Nowhere { code: &'static str, detail: String },
 }
 
@@ -484,11 +494,14 @@ const SILENT_GRACE: Duration = Duration::from_secs(1);
 async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, wish: &Wish<'_>) -> Where {
     let full = Notify::new();
     let here = async {
-        let _ = tokio::time::timeout(SILENT_GRACE, full.notified()).await;
+        let why = match tokio::time::timeout(SILENT_GRACE, full.notified()).await {
+            Ok(()) => "farm-full: this machine had a processor before a worker had",
+            Err(_) => "farm-silent: this machine had a processor before the scheduler answered",
+        };
         if daemon.local.executor.is_some()
             && let Some(permit) = daemon.heavy.acquire().await
         {
-            return permit;
+            return Where::Here { permit, why };
         }
         // No sandbox, or too many wait here already: the farm it is.
         std::future::pending().await
@@ -502,7 +515,7 @@ async fn place(daemon: &Arc<Daemon>, farm: &Arc<Farm>, unit: &Arc<Analysed>, wis
                 Ok(granted) => return Where::Worker(Box::new(granted)),
                 Err(no_grant) => no_grant,
             },
-            permit = &mut here => return Where::Here(permit),
+            here = &mut here => return here,
         };
         let (code, detail) = match no_grant {
             NoGrant::Full => {

@@ -150,4 +150,8 @@ fn a_false_claim_is_shown_and_not_used() {
     bench.compare("-g -O2 -c good.c", "silent", true);
     let stats = bench.farm.stats();
     assert_eq!((count(&stats, "remote"), count(&stats, "substituted"), count(&stats, "local")), (0, 0, 1), "{stats}");
+    let story = &bench.farm.explain(1)[0];
+    let reason = story["reason"].as_str().unwrap_or_default();
+    // By whether the scheduler had noticed.
+    assert!(reason.starts_with("worker-lost: ") || reason.starts_with("unknown-toolchain: "), "{story}");
 }

@@ -107,7 +107,11 @@ fn explained(answer: &Value) -> String {
             for shown in ["source", "went", "reason", "read", "differs", "uploaded_files"] {
                 fields.remove(shown);
             }
-            if let Some(Value::Array(inputs)) = fields.get("inputs") {
+            // `--last` tells none, and those of old units are forgotten: that is no unit without inputs.
+            let inputs = fields.remove("inputs");
+            if let Some(Value::Array(inputs)) = inputs
+                && !inputs.is_empty()
+            {
                 let count = print::count(inputs.len() as u64, "file");
                 fields.insert("inputs".to_owned(), format!("{count} (kiln explain --inputs FILE tells of each)").into());
             }
@@ -171,6 +175,8 @@ mod tests {
             explained(&json!([unit])),
             "a.c: hit\n  how the command was read:\n    -O2  code\n    a.c  source: c\n  in what the key differs from the last one:\n    argument added: -O2\n"
         );
+        let unit = json!({"source": "a.c", "went": "local", "reason": "farm-full", "exit": 0, "inputs": []});
+        assert_eq!(explained(&json!([unit])), "a.c: local (farm-full)\n  exit  0\n", "inputs that are not told are not counted");
         assert!(is_nothing(&json!([])) && is_nothing(&json!({"units": []})));
     }
 }
