@@ -1,6 +1,6 @@
 // Stands for gcc in a whole build and records each of its compiles: its object, its list of files, its messages, its CPU time.
 //
-// Called as any compiler is; runs /usr/bin/gcc or g++ with the same arguments. With -c and -o, and KILN_BENCH_RECORDING set to a
+// Called as any compiler is; runs /usr/bin/gcc or g++ with the same arguments. With -c or -S, and -o, and KILN_BENCH_RECORDING set to a
 // directory, appends to that recording (crates/kiln-bench/src/recording.rs tells the format). Files are copied after the compile,
 // before anything else in the build can change them.
 #define _GNU_SOURCE
@@ -60,9 +60,9 @@ int main(int argc, char **argv) {
             list = argv[++n];
         else if (!strncmp(word, "-Wp,-MMD,", 9) || !strncmp(word, "-Wp,-MD,", 8))
             list = strchr(word + 4, ',') + 1;
-        else if (!strcmp(word, "-c"))
+        else if (!strcmp(word, "-c") || !strcmp(word, "-S"))
             compiles = 1;
-        else if (!strcmp(word, "-E") || !strcmp(word, "-S") || ends_with(word, ".S") || !strcmp(word, "-"))
+        else if (!strcmp(word, "-E") || ends_with(word, ".S") || !strcmp(word, "-"))
             other = 1;
         else if (*word != '-' && (ends_with(word, ".c") || ends_with(word, ".cc") || ends_with(word, ".cpp")))
             source = word;
