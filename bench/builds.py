@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -107,16 +108,20 @@ class Build:
 def wait(proc, seconds):
     """Awaits a process: its exit status and usage; it and all it started are ended after a time."""
     end = time.monotonic() + seconds
-    while True:
-        pid, status, usage = os.wait4(proc.pid, os.WNOHANG)
-        if pid:
-            proc.returncode = os.waitstatus_to_exitcode(status)
-            return proc.returncode, usage
-        if time.monotonic() > end:
-            os.killpg(proc.pid, 9)
+    try:
+        while True:
+            pid, status, usage = os.wait4(proc.pid, os.WNOHANG)
+            if pid:
+                proc.returncode = os.waitstatus_to_exitcode(status)
+                return proc.returncode, usage
+            if time.monotonic() > end:
+                raise common.Failed(f"not done after {seconds} s")
+            time.sleep(0.005)
+    finally:
+        # Also where the whole run is to end.
+        if proc.returncode is None:
+            os.killpg(proc.pid, signal.SIGKILL)
             proc.wait()
-            raise common.Failed(f"not done after {seconds} s")
-        time.sleep(0.005)
 
 
 def links_of(name, tool):

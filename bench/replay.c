@@ -99,6 +99,8 @@ static void run_real(char **argv) {
     const char *real = ends_with(argv[0], "++") ? "/usr/bin/g++" : "/usr/bin/gcc";
     if (!getenv("KILN_BENCH_REPLAYS")) {
         setenv("KILN_BENCH_REPLAYS", "1", 1);
+        // It finds its parts by this name.
+        argv[0] = (char *)real;
         execv(real, argv);
     }
     die("not recorded, and there is no compiler", argv[0]);
