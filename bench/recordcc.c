@@ -62,9 +62,9 @@ int main(int argc, char **argv) {
             list = strchr(word + 4, ',') + 1;
         else if (!strcmp(word, "-c") || !strcmp(word, "-S"))
             compiles = 1;
-        else if (!strcmp(word, "-E") || ends_with(word, ".S") || !strcmp(word, "-"))
+        else if (!strcmp(word, "-E") || !strcmp(word, "-"))
             other = 1;
-        else if (*word != '-' && (ends_with(word, ".c") || ends_with(word, ".cc") || ends_with(word, ".cpp")))
+        else if (*word != '-' && (ends_with(word, ".c") || ends_with(word, ".cc") || ends_with(word, ".cpp") || ends_with(word, ".S")))
             source = word;
     }
     argv[0] = (char *)real;

@@ -39,7 +39,7 @@ pub(crate) fn status(json: bool) -> anyhow::Result<Exit> {
         } else {
             out("no daemon runs; a compile or kiln daemon start starts one\n");
             if let Some(why) = why {
-                out(&format!("the last start failed: {why}\n"));
+                out(&format!("the last command that asked for it went without: {why}\n"));
             }
         }
         return Ok(Exit::Failure);

@@ -96,7 +96,7 @@ impl Asker {
     /// As `ask`; there is none.
     pub(crate) fn ask_running(&self, name: &str, args: &[&[u8]]) -> anyhow::Result<Value> {
         let last = || match last_error() {
-            Some(why) => format!("no daemon runs; the last start failed: {why}"),
+            Some(why) => format!("no daemon runs; the last command that asked for it went without: {why}"),
             None => "no daemon runs; a compile or kiln daemon start starts one".to_owned(),
         };
         self.ask(name, args)?.ok_or_else(|| anyhow::anyhow!(last()))
