@@ -98,6 +98,8 @@ fn without_a_farm_the_compiler_runs() {
     let kiln = binary("kiln").display().to_string();
     let _ = run(project.make(&mut with("make"), &kiln, 0), BUILD_MAX).ok();
     assert!(project.take_products() == plain, "another build");
+    let told = run(with(&kiln).args(["explain", "--last", "20"]), SOON).ok().text();
+    assert!(told.matches("local (no-farm: none is set up)").count() >= project.units() as usize - 1, "{told}");
     let _ = run(with(&kiln).args(["daemon", "stop"]), SOON).ok();
 
     // Not even a directory for its state.
