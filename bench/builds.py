@@ -14,7 +14,10 @@ import tool_kiln
 
 RECORDER = os.path.join(common.ROOT, "target", "bench", "recordcc")
 # Directories of links by which a build finds a tool in the compiler's place.
-MASQUERADE = {"distcc": "/usr/lib/distcc", "icecc": "/usr/lib/icecc/bin", "ccache": "/usr/lib/ccache"}
+MASQUERADE = {"distcc": "/usr/lib/distcc", "icecc": "/usr/lib/icecc/bin"}
+# How those are made that bring none: ccache tells its links from compilers, sccache's name is its file's own.
+LINKERS = {"ccache": os.symlink, "sccache": shutil.copy}
+COMPILERS = ("gcc", "g++", "cc")
 # What a kernel would take from the clock and the machine.
 FIXED = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "user", "KBUILD_BUILD_HOST": "host"}
 
@@ -38,7 +41,7 @@ class Build:
         if not os.path.exists(index + ".whole"):
             shutil.rmtree(self.directory, ignore_errors=True)
             links = common.work("recordcc", "gcc")
-            for name in ("gcc", "g++", "cc"):
+            for name in COMPILERS:
                 shutil.copy(RECORDER, os.path.join(os.path.dirname(links), name))
             os.makedirs(self.directory)
             self.clean()
@@ -130,6 +133,13 @@ def links_of(name, tool):
         links = common.work("kiln-links")
         if not os.path.exists(links):
             subprocess.run([tool_kiln.KILN, "links", links], check=True, timeout=30, env=tool.env, capture_output=True)
+        return links
+    if name in LINKERS:
+        links = common.work("links", name)
+        if not os.path.exists(links):
+            os.makedirs(links)
+            for compiler in COMPILERS:
+                LINKERS[name](tool.prefix[0], os.path.join(links, compiler))
         return links
     return next((links for tool_name, links in MASQUERADE.items() if name.startswith(tool_name)), None)
 

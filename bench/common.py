@@ -52,17 +52,23 @@ class Budget:
             yield number
 
 
-def chosen_tools():
-    """TOOLS=a,b: the only tools to measure, for a quick look; empty: all."""
-    return [name for name in (os.environ.get("TOOLS") or "").split(",") if name]
+def chosen(what):
+    """TOOLS=a,b or SIZES=a,b: the only tools, or sizes of the farm, to measure; empty: all."""
+    return [name for name in (os.environ.get(what) or "").split(",") if name]
+
+
+def program(name):
+    """A program of a peer: the one that the bench installed, or the system's; None where there is none."""
+    own = os.path.join(os.environ.get("KILN_BENCH_TOOLS", ""), "bin", name)
+    return own if os.path.exists(own) else shutil.which(name)
 
 
 # Of client and servers, where wall time is compared: one each.
 CLIENT_CORE, SERVER_CORE = min(1, os.cpu_count() - 1), 0
 # A share of the servers' core beyond which the farm, not the client, may be what is measured.
 FARM_BOUND = 0.8
-# Seconds of each family, 45 minutes in all, and what they start takes three more: the rest of an hour is for what is built and fetched before.
-BUDGETS = {"wrapper": 30, "dispatch": 960, "hit": 360, "scan": 210, "failure": 300, "cache": 40, "sched": 30, "build": 480, "costs": 260, "kernel": None}
+# Seconds of each family, 45 minutes in all, and what they start takes two more: the rest of an hour is for what is built and fetched before.
+BUDGETS = {"wrapper": 30, "dispatch": 960, "hit": 480, "scan": 210, "failure": 300, "cache": 40, "sched": 30, "build": 440, "costs": 260, "kernel": None}
 
 
 class Failed(Exception):

@@ -61,14 +61,14 @@ def contestants(recording, empty):
     }
     for name, kind in (("distcc-pump", tools.Pump), ("distcc", tools.Distcc), ("distcc-lzo", tools.DistccLzo), ("icecc", tools.Icecc)):
         makers[name] = lambda name=name, kind=kind: kind(f"d-{name}-{suffix}", recording, client_cpus=client, **server)
-    if tool_sccache.path("sccache-dist"):
+    if common.program("sccache-dist"):
         makers["sccache-dist"] = lambda: tool_sccache.SccacheDist("d-sccache-" + suffix, recording, client_cpus=client, **server)
     return {name: make for name, make in makers.items() if wanted(name, recording.group, empty)}
 
 
 def wanted(name, group, empty):
     """Empty objects show what is left of the cost without the output's bytes; TOOLS=a,b measures fewer, for a quick look."""
-    chosen = common.chosen_tools()
+    chosen = common.chosen("TOOLS")
     if chosen:
         return name in chosen
     if common.FULL:

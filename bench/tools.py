@@ -294,10 +294,12 @@ def says(log, text):
 class Ccache(Plain):
     """ccache in direct mode, its default, with a cache of its own."""
 
-    prefix = ["/usr/bin/ccache"]
     describe = "defaults: direct mode, zstd level 1"
 
     def __init__(self, name="ccache"):
+        if not common.program("ccache"):
+            raise Failed("ccache is not installed")
+        self.prefix = [common.program("ccache")]
         home = common.work(name, "cache")
         shutil.rmtree(home, ignore_errors=True)
         self.env = projects.env(CCACHE_DIR=home)
@@ -316,5 +318,5 @@ def versions():
         "gcc": (["gcc", "--version"], Plain.describe), "clang-scan-deps-14": (["clang-14", "--version"], "one process for all units, -j 1"),
         "distcc": (["distcc", "--version"], Distcc.describe), "distcc-lzo": (["distcc", "--version"], DistccLzo.describe),
         "distcc-pump": (["distcc", "--version"], Pump.describe), "icecc": (["icecc", "--version"], Icecc.describe),
-        "ccache": (["ccache", "--version"], Ccache.describe)}
+        "ccache": ([common.program("ccache") or "ccache", "--version"], Ccache.describe)}
     return {name: f"{common.output_of(argv)}; {how}" for name, (argv, how) in rows.items()}
