@@ -23,10 +23,10 @@ FIXED = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD
 
 
 class Build:
-    """A project's whole build: make's arguments, the file that comes out, and the longest that a build and the recorded one may take."""
+    """A project's whole build: make's arguments, the file that comes out, one of its objects, and the longest that a build and the recorded one may take."""
 
-    def __init__(self, name, project, arguments, product, seconds_max, recording_seconds_max):
-        self.name, self.project, self.arguments, self.product = name, project, arguments, product
+    def __init__(self, name, project, arguments, product, first, seconds_max, recording_seconds_max):
+        self.name, self.project, self.arguments, self.product, self.first = name, project, arguments, product, first
         self.seconds_max, self.recording_seconds_max = seconds_max, recording_seconds_max
         self.directory = self.digest = None
         self.units, self.compile_cpu_s = 0, 0.0
@@ -45,7 +45,7 @@ class Build:
                 shutil.copy(RECORDER, os.path.join(os.path.dirname(links), name))
             os.makedirs(self.directory)
             self.clean()
-            self.make(os.path.dirname(links), {"KILN_BENCH_RECORDING": self.directory}, os.cpu_count(), None, self.recording_seconds_max)
+            self.make([self.product], os.path.dirname(links), {"KILN_BENCH_RECORDING": self.directory}, os.cpu_count(), None, self.recording_seconds_max)
             self.settle(index)
         with open(index) as file:
             lines = file.readlines()
@@ -79,7 +79,7 @@ class Build:
     def clean(self):
         subprocess.run(["make", "-s", "clean"], cwd=self.tree, env={**projects.env(), **FIXED}, check=True, timeout=300, capture_output=True)
 
-    def make(self, links, env, jobs, core, seconds=None):
+    def make(self, targets, links, env, jobs, core, seconds=None):
         """Builds with `links` first in PATH; (wall s, CPU s of make and all it waited for)."""
         base = projects.env()
         full = {**base, **env, **FIXED, "PATH": (links + ":" if links else "") + base["PATH"]}
@@ -87,12 +87,17 @@ class Build:
         log = common.work("build.log")
         start = time.monotonic()
         with open(log, "wb") as out:
-            proc = subprocess.Popen([*pinned, "make", f"-j{jobs}", *self.arguments], cwd=self.tree, env=full, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            proc = subprocess.Popen([*pinned, "make", f"-j{jobs}", *self.arguments, *targets], cwd=self.tree, env=full, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                     start_new_session=True)
         status, usage = wait(proc, seconds or self.seconds_max)
         if status:
             raise common.Failed(f"make fails: {record.last_line(log)}")
         return time.monotonic() - start, usage.ru_utime + usage.ru_stime
+
+    def run_first(self, name, tool, jobs, core):
+        """As little of a build as brings the farm the compiler."""
+        self.clean()
+        self.make([self.first], links_of(name, tool), tool.env, jobs, core)
 
     def run(self, name, tool, jobs, core):
         """One clean build through a tool: (wall s, client CPU s, share of its core that the servers were busy, share of units compiled there)."""
@@ -100,7 +105,7 @@ class Build:
         server = tool.server_group()
         done = tool.remote_done()
         before, busy = sum(group.cpu_ms() for group in tool.groups()), server.cpu_ms() if server else 0
-        wall, cpu = self.make(links_of(name, tool), tool.env, jobs, core)
+        wall, cpu = self.make([self.product], links_of(name, tool), tool.env, jobs, core)
         cpu += (sum(group.cpu_ms() for group in tool.groups()) - before) / 1e3
         if self.product_digest() != self.digest:
             raise common.Failed(f"{self.product} differs from that of a plain build")
@@ -146,6 +151,6 @@ def links_of(name, tool):
 
 BUILDS = {
     # Half a minute through the slowest tool; icecc waits for ever where it finds its servers' machine busy.
-    "haproxy": Build("haproxy", "haproxy", [word for word in projects.HAPROXY if word != "V=1"], "haproxy", 180, 900),
-    "kernel": Build("kernel", "linux", ["vmlinux"], "vmlinux", 7200, 14400),
+    "haproxy": Build("haproxy", "haproxy", [word for word in projects.HAPROXY if word != "V=1"], "haproxy", "src/haproxy.o", 180, 900),
+    "kernel": Build("kernel", "linux", [], "vmlinux", "init/main.o", 7200, 14400),
 }

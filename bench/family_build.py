@@ -16,8 +16,8 @@ ROUNDS = {size: 10 if common.FULL else common.rounds(count) for size, count in {
 LINKS = [("100mbit", 1), ("1gbit", 1), ("1gbit", 20)] if common.FULL else [("100mbit", 1), ("1gbit", 20)]
 LINK_ROUNDS = 5 if common.FULL else common.rounds(2)
 PLAIN_ROUNDS = 3
-# What a build before leaves nothing to: their servers keep no file.
-FORGETFUL = ("distcc", "distcc-pump")
+# Their servers keep no file, at most the compiler.
+FORGETFUL = ("distcc", "distcc-pump", "icecc")
 
 
 def measure(results):
@@ -30,7 +30,8 @@ def measure_build(results, build, rounds_of, links):
     results.note("make -j (farm's cores + 2), nothing built before; the client (make, wrappers, daemon, link) on one core, all servers on another. Servers are "
                  "real, their compiler sleeps the CPU time of the recorded compile and answers with its result: no server compiles. client_cpu is that of make and "
                  f"all below it and of the client's daemons. The product ({build.product}) must be that of a plain build to the byte. "
-                 f"farm_busy is the share of the servers' core in use: over {common.FARM_BOUND} the row is farm-bound. No cache; the farms of those that keep anything are warm (one build before); "
+                 f"farm_busy is the share of the servers' core in use: over {common.FARM_BOUND} the row is farm-bound. No cache; farms are warm: one build before, of one object for those whose servers keep no files ("
+                 f"{', '.join(FORGETFUL)}); "
                  "compiled_remotely is the share of units that a server compiled, where the tool tells; the rest the client did. kiln's daemon lives on between builds, pump's include server is new for each, as they are in use. "
                  "gcc: compile_cpu is that of all compiles when they were recorded, what one core alone would need at the least.")
     build.prepare()
@@ -70,8 +71,8 @@ def compare(results, build, case, size, link, rounds):
                 running[name] = make()
                 if link:
                     running[name].host_of_farm().limit(link[0])
-                if name not in FORGETFUL:
-                    build.run(name, running[name], size + 2, common.CLIENT_CORE)
+                before = build.run_first if name in FORGETFUL else build.run
+                before(name, running[name], size + 2, common.CLIENT_CORE)
                 found[name] = []
             except (common.Failed, OSError, subprocess.SubprocessError) as error:
                 drop(results, case, name, error, running)
