@@ -31,7 +31,7 @@ def measure(results):
     if not common.FULL:
         results.note("Only with FULL=1: " + ", ".join(f"{tool} {case}" for tool, case in sorted(LONG)) + ": they wait for minutes.")
     source = slow_source()
-    chosen = common.chosen_tools()
+    chosen = common.chosen("TOOLS")
     todo = [(case, name) for case in [*CASES, "coordinator"] for name in makers(case) if (not chosen or name in chosen)
             and (common.FULL or (name, case) not in LONG) and (name, case) != ("distcc", "coordinator")]
     for number, (case, name) in enumerate(todo):
