@@ -35,19 +35,17 @@ def local_build(results, build):
     objects = objects[::max(1, len(objects) // OBJECTS)][:OBJECTS]
     found = {"gcc": [], "kiln, sandbox": [], "kiln, no sandbox": []}
     contestants = {"gcc": tools.Plain(), "kiln, sandbox": tool_kiln.Kiln("local"), "kiln, no sandbox": tool_kiln.Kiln("local-plain", KILN_DAEMON_SANDBOX="false")}
-    arguments, order = build.arguments, list(contestants.items())
+    order = list(contestants.items())
     try:
         for _ in results.budget.share(1.3).rounds(PAIRS + 1, results, "no farm"):
             for name, tool in order:
                 build.clean()
-                build.arguments = [*arguments, *objects]
                 before = sum(group.cpu_ms() for group in tool.groups())
-                wall, cpu = build.make(builds.links_of(name, tool), tool.env, 2, None)
+                wall, cpu = build.make(objects, builds.links_of(name, tool), tool.env, 2, None)
                 found[name].append((cpu + (sum(group.cpu_ms() for group in tool.groups()) - before) / 1e3, wall))
             # Each is first as often as the others: what went before leaves its traces.
             order.append(order.pop(0))
     finally:
-        build.arguments = arguments
         for tool in contestants.values():
             tool.stop()
     for name, values in found.items():

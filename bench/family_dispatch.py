@@ -184,13 +184,13 @@ class Dispatch:
             tool.stop()
 
     def report(self):
-        for state, tools in self.rounds.items():
+        for state, by_tool in self.rounds.items():
             case = f"{self.group.name}, {state}"
-            for name, rounds in tools.items():
+            for name, rounds in by_tool.items():
                 self.add(case, name, rounds, alone=state == "alone")
-                if name != "kiln" and "kiln" in tools:
+                if name != "kiln" and "kiln" in by_tool:
                     metric = "wall_alone" if state == "alone" else "client_cpu"
-                    pairs = (tools["kiln"][:len(rounds)], rounds)
+                    pairs = (by_tool["kiln"][:len(rounds)], rounds)
                     values = [[r.wall_ms if state == "alone" else r.cpu_ms for r in rows] for rows in pairs]
                     self.results.compare(case, metric, *values, "kiln", name)
         self.rounds = {}

@@ -3,6 +3,7 @@
 use crate::support::{Bench, SOON, START_MAX, count};
 use kiln_testkit::{Layout, Running, await_for};
 use serde_json::Value;
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// In which a lost attempt is noticed and the unit restarted.
@@ -59,6 +60,29 @@ fn a_stopped_worker_is_noticed() {
     await_for("a stopped worker not well", SOON, || (state()? != "well").then_some(()));
     bench.farm.cont(&lost);
     bench.farm.await_well();
+}
+
+#[test]
+fn a_unit_that_stays_here_says_why() {
+    let mut bench = Bench::start(Layout { workers: 1, slots: 1, ..Layout::default() });
+    let unit = bench.start_slow("fail");
+    let _ = bench.farm.await_job("cc1plus", START_MAX);
+    stays_here(&bench, "full", "farm-full: ");
+    bench.farm.stop("scheduler");
+    stays_here(&bench, "silent", "farm-silent: ");
+    bench.farm.cont("scheduler");
+    let _ = bench.finish_slow(unit);
+}
+
+/// Compiles a new unit, which this machine does for the reason given.
+#[track_caller]
+fn stays_here(bench: &Bench, name: &str, why: &str) {
+    let source = format!("{name}.c");
+    fs::write(bench.project.dir().join(&source), format!("int {name};\n")).expect("a source");
+    let _ = bench.farm.compile(bench.project.dir(), &["gcc", "-c", &source], SOON).ok();
+    let story = &bench.farm.explain(1)[0];
+    let reason = story["reason"].as_str().unwrap_or_default();
+    assert!(story["went"] == "local" && reason.starts_with(why), "{story}");
 }
 
 #[test]
