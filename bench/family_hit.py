@@ -13,6 +13,8 @@ import tool_sccache
 import tools
 
 ROUNDS = common.rounds(10)
+# For the rounds of the whole tree, beside what the groups get.
+TREE_SECONDS = 60
 
 
 def measure(results):
@@ -39,6 +41,7 @@ def start(results, case):
     suffix = case.replace("+", "x").replace(", ", "-").replace(" ", "-")
     running = {}
     for name, make in (("kiln", lambda: tool_kiln.Kiln("hit-" + suffix, cache=True)), ("ccache", lambda: tools.Ccache("ccache-" + suffix)),
+                       ("ccache-newest", lambda: tools.CcacheNewest("ccache-newest-" + suffix)),
                        ("sccache", lambda: tool_sccache.Sccache("sccache-" + suffix))):
         with failing(results, case, name):
             running[name] = make()
@@ -94,7 +97,7 @@ def measure_tree(results, build):
                     build.run(name, tool, jobs, None)
                 found[name] = []
         before, done = hits(running), 0
-        for done in results.budget.rounds(ROUNDS, results, case):
+        for done in common.Budget(TREE_SECONDS).rounds(ROUNDS, results, case):
             for name in list(found):
                 with failing(results, case, name, found):
                     found[name].append(build.run(name, running[name], jobs, None))

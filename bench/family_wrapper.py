@@ -7,7 +7,7 @@ import subprocess
 import common
 import projects
 import tool_kiln
-import tool_sccache
+import tools
 
 ROUNDS = common.rounds(100)
 # Starts in one sample: rusage is in microseconds, and a start takes some hundred of them.
@@ -24,8 +24,8 @@ def measure(results):
     subprocess.run(["gcc", "-O2", "-static", "-o", empty, empty + ".c"], check=True, timeout=60)
     starts = {"kiln": [tool_kiln.KILN, "--version"], "static-c": [empty], "true": ["/bin/true"]}
     probes = {"kiln": [tool_kiln.KILN, "gcc", "--version"], "gcc": ["gcc", "--version"]}
-    for name in ("ccache", "distcc", "icecc", "sccache"):
-        program = common.program(name)
+    for name, program in (("ccache", tools.Ccache.program()), ("ccache-newest", tools.CcacheNewest.program()),
+                          *((name, common.program(name)) for name in ("distcc", "icecc", "sccache"))):
         if not program:
             results.error("start", name, "not installed")
             continue

@@ -239,7 +239,8 @@ class Icecc(Plain):
             # Not by a connection: one that is closed at once keeps this scheduler from the next ones.
             common.wait_for("icecc's scheduler", lambda: says(base + "/sched.log", "scheduler ready"))
             self.workers = [self.daemon(self.server, self.scratch, f"remote{n}", self.port + 10 + n, slots, [], host, cpus) for n, host in enumerate(self.hosts)]
-            self.daemon(self.client, base, "local", self.port + 9, 1, ["--no-remote"], None, client_cpus)
+            # On hosts apart a job has to leave this one, which the scheduler would choose for a lone job as it likes.
+            self.daemon(self.client, base, "local", self.port + 9, 0 if apart else 1, ["--no-remote"], None, client_cpus)
             self.env = projects.env(ICECC_TEST_SOCKET=base + "/local.sock", ICECC_VERSION=tar, ICECC_TEST_REMOTEBUILD="1")
             if servers == 1:
                 self.env["ICECC_PREFERRED_HOST"] = "remote0"
@@ -292,17 +293,29 @@ def says(log, text):
 
 
 class Ccache(Plain):
-    """ccache in direct mode, its default, with a cache of its own."""
+    """The system's ccache in direct mode, its default, with a cache of its own."""
 
     describe = "defaults: direct mode, zstd level 1"
 
     def __init__(self, name="ccache"):
-        if not common.program("ccache"):
+        if not self.program():
             raise Failed("ccache is not installed")
-        self.prefix = [common.program("ccache")]
+        self.prefix = [self.program()]
         home = common.work(name, "cache")
         shutil.rmtree(home, ignore_errors=True)
         self.env = projects.env(CCACHE_DIR=home)
+
+    @staticmethod
+    def program():
+        return shutil.which("ccache")
+
+
+class CcacheNewest(Ccache):
+    """The newest ccache, as its makers build it."""
+
+    @staticmethod
+    def program():
+        return common.own_program("ccache")
 
 
 def port_open(port, host=None):
@@ -318,5 +331,6 @@ def versions():
         "gcc": (["gcc", "--version"], Plain.describe), "clang-scan-deps-14": (["clang-14", "--version"], "one process for all units, -j 1"),
         "distcc": (["distcc", "--version"], Distcc.describe), "distcc-lzo": (["distcc", "--version"], DistccLzo.describe),
         "distcc-pump": (["distcc", "--version"], Pump.describe), "icecc": (["icecc", "--version"], Icecc.describe),
-        "ccache": ([common.program("ccache") or "ccache", "--version"], Ccache.describe)}
+        "ccache": (["ccache", "--version"], Ccache.describe),
+        "ccache-newest": ([CcacheNewest.program() or "ccache-newest", "--version"], f"the makers' own binary; {Ccache.describe}")}
     return {name: f"{common.output_of(argv)}; {how}" for name, (argv, how) in rows.items()}
