@@ -17,7 +17,8 @@ CALLS_PER_SAMPLE = 5
 def measure(results):
     results.note(f"start: CPU of `TOOL --version`, {ROUNDS} rounds of {CALLS_PER_SAMPLE} calls of each tool in turn. "
                  "probe: `gcc --version` as build systems ask it, through each tool; gcc's own cost is part of every figure. "
-                 "What a whole call of kiln's wrapper takes in instructions is in bench/instructions.toml, and tests hold it.")
+                 "From one whole run to the next these ratios move by 5 to 20 %, more than the intervals within one run say: instructions decide. "
+                 "What a whole call of kiln's wrapper takes of them is in bench/instructions.toml, and tests hold it.")
     empty = common.work("empty")
     with open(empty + ".c", "w") as file:
         file.write("int main(void) { return 0; }\n")
