@@ -68,6 +68,7 @@ async fn status(daemon: &Daemon) -> Value {
                     "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
                     "turned_away": status.turned_away.iter().map(turned_away).collect::<Vec<_>>(),
                     "avoided": farm.avoided(),
+                    "caches": farm.caches().into_iter().map(|cache| cache.name).collect::<Vec<_>>(),
                 }),
                 Err(error) => json!({ "up": false, "schedulers": schedulers, "error": error }),
             }

@@ -88,6 +88,8 @@ impl TestFarm {
         let awaited = |name: &&String| !name.starts_with("scheduler") && !self.layout.sick.contains(name);
         let names: Vec<String> = self.roles.keys().filter(awaited).cloned().collect();
         let wanted = names.iter().filter(|name| self.roles[*name].child.is_some()).count();
+        let is_cache = |name: &&String| self.roles[*name].args.iter().any(|arg| arg == "cache");
+        let caches = names.iter().filter(|name| self.roles[*name].child.is_some()).filter(is_cache).count();
         let begun = std::time::Instant::now();
         loop {
             let status = self.status();
@@ -95,7 +97,9 @@ impl TestFarm {
             let well = workers.iter().filter(|worker| TAKES_WORK.iter().any(|state| worker["state"] == *state)).count();
             let avoided = status["farm"]["avoided"].as_array().cloned().unwrap_or_default();
             let is_here = |name: &Value| names.iter().any(|of| name == of && self.roles[of].child.is_some());
-            if well >= wanted && !avoided.iter().any(is_here) {
+            // The daemon hears of cache servers later than the scheduler; what it sends before, it sends to a worker, and once more then.
+            let heard_of = status["farm"]["caches"].as_array().map_or(0, Vec::len);
+            if well >= wanted && heard_of >= caches && !avoided.iter().any(is_here) {
                 break;
             }
             let names: Vec<String> = self.roles.keys().filter(|name| !self.layout.sick.contains(name)).cloned().collect();
