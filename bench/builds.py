@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import typing
 
 import common
 import projects
@@ -16,7 +17,7 @@ RECORDER = os.path.join(common.ROOT, "target", "bench", "recordcc")
 # Directories of links by which a build finds a tool in the compiler's place.
 MASQUERADE = {"distcc": "/usr/lib/distcc", "icecc": "/usr/lib/icecc/bin"}
 # How those are made that bring none: ccache tells its links from compilers, sccache's name is its file's own.
-LINKERS = {"ccache": os.symlink, "ccache-newest": os.symlink, "sccache": shutil.copy}
+LINKERS: dict[str, typing.Callable] = {"ccache": os.symlink, "ccache-newest": os.symlink, "sccache": shutil.copy}
 COMPILERS = ("gcc", "g++", "cc")
 # What a kernel would take from the clock and the machine.
 FIXED = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "user", "KBUILD_BUILD_HOST": "host"}

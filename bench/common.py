@@ -338,6 +338,8 @@ class Results:
         self.budget = Budget(BUDGETS[family])
         # Whether all of it was measured.
         self.complete = True
+        # Of the run: its commit and how long it took.
+        self.run = {}
         self.records, self.ratios, self.errors, self.notes = [], [], [], []
 
     def add(self, case, tool, metric, unit, values):

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import typing
 
 import builds
 import common
@@ -34,7 +35,7 @@ def local_build(results, build):
     objects = build.objects()
     objects = objects[::max(1, len(objects) // OBJECTS)][:OBJECTS]
     found = {"gcc": [], "kiln, sandbox": [], "kiln, no sandbox": []}
-    contestants = {"gcc": tools.Plain(), "kiln, sandbox": tool_kiln.Kiln("local"), "kiln, no sandbox": tool_kiln.Kiln("local-plain", KILN_DAEMON_SANDBOX="false")}
+    contestants: dict[str, typing.Any] = {"gcc": tools.Plain(), "kiln, sandbox": tool_kiln.Kiln("local"), "kiln, no sandbox": tool_kiln.Kiln("local-plain", KILN_DAEMON_SANDBOX="false")}
     order = list(contestants.items())
     try:
         for _ in results.budget.share(1.3).rounds(PAIRS + 1, results, "no farm"):

@@ -2,6 +2,7 @@
 
 import statistics
 import subprocess
+import typing
 
 import common
 import projects
@@ -55,7 +56,7 @@ def contestants(recording, empty):
     """Name and maker of each tool."""
     suffix = f"{recording.group.name}{'-empty' if empty else ''}".replace("+", "x")
     client, server = {common.CLIENT_CORE}, {"cpus": {common.SERVER_CORE}, "empty": empty}
-    makers = {
+    makers: dict[str, typing.Callable] = {
         "kiln": lambda: tool_kiln.Kiln("dt-" + suffix, tool_kiln.Farm("dt-" + suffix, recording, **server), cpus=client),
         "kiln, no TLS": lambda: tool_kiln.Kiln("dp-" + suffix, tool_kiln.Farm("dp-" + suffix, recording, tls=False, **server), cpus=client),
     }

@@ -260,10 +260,10 @@ def main():
              f"{machine['memory_gib']} GiB, {machine['system']}, Linux {machine['kernel']}. CPU is user + system of all client-side processes, daemons included; "
              "servers are apart. Every object was compared with gcc's own.", ""]
     lines += table(["tool", "version and configuration"], result["tools"].items()) + [""]
-    for file, title, text in plots(result):
-        with open(os.path.join(RESULTS, file), "w") as out:
+    for plot, title, text in plots(result):
+        with open(os.path.join(RESULTS, plot), "w") as out:
             out.write(text)
-        lines += [f"![{title}]({file})", ""]
+        lines += [f"![{title}]({plot})", ""]
     families = [name for name in TITLES if any(row["family"] == name for key in ("records", "errors", "notes") for row in result[key])]
     for family in families:
         lines += family_text(result, family)

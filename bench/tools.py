@@ -50,7 +50,9 @@ def opened(path):
 class Plain:
     """The compiler itself."""
 
-    prefix, describe, host = [], "as installed", None
+    prefix, describe = [], "as installed"
+    # Of its servers; None where it has none.
+    host: net.Host = None
     fresh_after_changes = keeps = False
 
     def __init__(self, _name="plain"):
