@@ -152,7 +152,7 @@ impl Farm {
     /// A tree with the misbehaving program in it.
     pub fn tree(&self) -> TreeBuilder {
         let mut tree = TreeBuilder::new();
-        tree.file("/bin/act", self.store.put(&std::fs::read(act()).unwrap()), true).unwrap();
+        tree.file("/bin/act", self.store.put(act()), true).unwrap();
         tree.directory("/w").unwrap();
         tree
     }
@@ -200,18 +200,17 @@ pub fn limits() -> Limits {
     }
 }
 
-/// The misbehaving program, compiled once a test process.
-pub fn act() -> &'static Path {
-    static ACT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = ACT.get_or_init(|| {
+/// The misbehaving program, compiled once a test process; nothing of that is left behind.
+pub fn act() -> &'static [u8] {
+    static ACT: OnceLock<Vec<u8>> = OnceLock::new();
+    ACT.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let (source, path) = (dir.path().join("act.c"), dir.path().join("act"));
         std::fs::write(&source, include_str!("act.c")).unwrap();
         let status = Command::new("gcc").args(["-O1", "-static", "-pthread", "-o"]).arg(&path).arg(&source).status();
         assert!(status.expect("the tests need gcc").success());
-        (dir, path)
-    });
-    path
+        std::fs::read(path).unwrap()
+    })
 }
 
 /// Enters a file of this machine at its own path, each link and directory on the way as it is.
