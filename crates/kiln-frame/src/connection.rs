@@ -11,12 +11,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::Decoder;
 use crate::Frame;
 use crate::FrameError;
 use crate::limits::FRAME_FDS_MAX;
 use crate::limits::SILENCE;
+use crate::limits::STARVED_MAX;
 use crate::sys;
 
 /// Bytes read at a time: a common reply (small streams, an object by descriptor) fits in one.
@@ -135,18 +137,24 @@ impl Connection {
     /// As [`receive`](Self::receive), but gives up once nothing at all has arrived for `silence`.
     ///
     /// Time in which this process did not run itself (stopped, suspended, starved) does not count against the peer: a
-    /// wait that ends half a second late starts anew.
+    /// wait that ends half a second late starts anew. Nor does, up to [`STARVED_MAX`], time in which the peer waits for a processor.
     ///
     /// # Errors
     /// `TimedOut`, besides those of `receive`.
     pub fn receive_within(&mut self, silence: Duration) -> Result<Option<Frame>, ConnectionError> {
+        let mut starved_since = None;
         loop {
             if let Some(frame) = self.decoder.next_frame()? {
                 return Ok(Some(frame));
             }
             if !sys::wait_readable_steadily(self.stream.as_fd(), silence)? {
-                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                let is_starved = sys::peer(self.stream.as_fd()).is_ok_and(|peer| sys::is_runnable(peer.pid));
+                if !is_starved || starved_since.get_or_insert_with(Instant::now).elapsed() >= STARVED_MAX {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+                continue;
             }
+            starved_since = None;
             if !self.fill()? {
                 return Ok(None);
             }

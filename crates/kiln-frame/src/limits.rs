@@ -33,6 +33,10 @@ pub const KEEPALIVE: Duration = Duration::from_secs(1);
 /// A wrapper that hears nothing for this long runs its compiler itself: three keepalives.
 pub const SILENCE: Duration = Duration::from_secs(3);
 
+/// A silent daemon is not given up, up to this long, while one of its threads wants a processor and gets none: more compilers than
+/// processors would become more still. A thousand of them on one give each its turn of some 3 ms within 3 s; twenty such rounds.
+pub const STARVED_MAX: Duration = Duration::from_secs(60);
+
 /// A socket's path, without its NUL: `sun_path` has 108 bytes.
 pub const SOCKET_PATH_MAX: usize = 107;
 

@@ -275,3 +275,31 @@ fn a_sealed_file_cannot_change() {
     assert!(file.write_all(b"other").is_err());
     assert!(file.set_len(0).is_err());
 }
+
+/// A child that is killed with the test.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_process_that_spins_is_runnable_and_one_that_was_stopped_is_not() {
+    let child = Child(std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("sh"));
+    let pid = child.0.id();
+    let awaited = |runnable: bool| {
+        let begin = std::time::Instant::now();
+        while sys::is_runnable(pid) != runnable {
+            assert!(begin.elapsed() < Duration::from_secs(20), "runnable: {}", !runnable);
+            std::thread::yield_now();
+        }
+    };
+    awaited(true);
+    // SAFETY: a signal to a child that was not waited for.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGSTOP) };
+    awaited(false);
+    assert!(!sys::is_runnable(0), "there is no such process");
+}

@@ -24,6 +24,21 @@ pub struct Ids {
     pub egid: u32,
 }
 
+/// Whether a thread of another process has a processor or waits for one: state `R` of its `stat` in /proc (proc(5)). False too where
+/// that cannot be seen, and for this process, which runs while it asks.
+pub fn is_runnable(pid: u32) -> bool {
+    if pid == std::process::id() {
+        return false;
+    }
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    tasks.flatten().any(|task| {
+        let stat = std::fs::read(task.path().join("stat")).unwrap_or_default();
+        // The name before the state, in parentheses, may hold any byte.
+        let end_of_name = stat.iter().rposition(|byte| *byte == b')');
+        end_of_name.is_some_and(|end| stat.get(end + 2) == Some(&b'R'))
+    })
+}
+
 /// The path by which the kernel executed this process, without /proc: absolute or relative to the directory of that time.
 pub fn executed_as() -> Option<&'static CStr> {
     // SAFETY: AT_EXECFN is null or a NUL-terminated string that lives as long as the process.

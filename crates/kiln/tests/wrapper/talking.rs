@@ -17,6 +17,7 @@ use kiln_frame::Done;
 use kiln_frame::Ending;
 use kiln_frame::Reply;
 use kiln_frame::Request;
+use kiln_frame::SILENCE;
 use kiln_frame::sys;
 
 use crate::home::Daemon;
@@ -266,6 +267,23 @@ fn a_daemon_that_falls_silent_is_given_up_after_three_seconds() {
     drop(done_with);
     // The upper bound is for a busy machine, on which a late wait starts anew.
     assert!(took >= Duration::from_millis(2900) && took < Duration::from_secs(20), "{took:?}");
+}
+
+/// A wrapper that gave it up would start one more compiler on a machine that has too many.
+#[test]
+fn a_daemon_that_gets_no_processor_is_awaited() {
+    let home = Home::new();
+    home.script("real/gcc", RAN);
+    let _daemon = home.serve(|_, _, connection| {
+        // Seen from outside, a thread that always runs is as one that always waits for its turn.
+        let begin = Instant::now();
+        while begin.elapsed() < SILENCE * 3 / 2 {
+            std::hint::spin_loop();
+        }
+        send(connection, &result(done(&[("a.o", "object")])), &[]);
+    });
+    assert_eq!(said(&home.run("gcc", &["-c", "a.c"])), "");
+    assert_eq!(home.files(), ["a.o"]);
 }
 
 #[test]
