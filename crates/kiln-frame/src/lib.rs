@@ -11,8 +11,9 @@
 //!
 //! A conversation: the wrapper connects, both ends check the peer's uid ([`Connection::check_peer`]), the wrapper sends
 //! [`Hello`] and one [`Request`] in one go, the daemon answers any number of [`Reply::Wait`] (at least one a
-//! [`KEEPALIVE`]) and one final reply. A wrapper that hears nothing for [`SILENCE`] gives the daemon up. Closing the socket
-//! cancels the request. A [`Drain`](kind::DRAIN) frame instead of `Hello` asks a daemon of any version to finish
+//! [`KEEPALIVE`]) and one final reply. A wrapper that hears nothing for [`SILENCE`] gives the daemon up, unless that
+//! waits for a processor ([`STARVED_MAX`]). Closing the socket cancels the request. A [`Drain`](kind::DRAIN) frame
+//! instead of `Hello` asks a daemon of any version to finish
 //! what it has and to go.
 
 #![warn(missing_docs)]
