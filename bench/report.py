@@ -29,6 +29,7 @@ README_ROWS = [
     *((f"CPU of a cache hit, {label}, ms", "hit", group, "hit_cpu") for label, group in (("haproxy", "haproxy"), ("kernel", "kernel"), ("C++", "c++"))),
     ("CPU of a whole build of hits, haproxy, s", "hit", "haproxy, whole tree", "tree_cpu"),
     ("haproxy's whole build, farm of 64 cores, s", "build", "haproxy, 64 cores", "wall"),
+    ("the kernel's whole defconfig, farm of 64 cores, one build, s", "kernel", "kernel, 64 cores", "wall"),
     ("a server is killed in a compile: seconds until it runs again", "failure", "killed", "stalled"),
 ]
 BEGIN, END = "<!-- figures: written by bench/report.py -->\n", "<!-- end of figures -->\n"
@@ -210,7 +211,8 @@ def plots(result):
             for _, rows in find(result, family, "wall", [(f"{project}, {size} cores", "")]):
                 for tool, value in rows:
                     series.setdefault(tool, []).append((size, value))
-        if series:
+        # One size of farm makes no line.
+        if any(len(points) > 1 for points in series.values()):
             title = f"Whole build of {project}: seconds, by the cores of the farm"
             yield f"build-{project}.svg", title, lines_plot(title, series)
 
